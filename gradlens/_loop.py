@@ -1,0 +1,200 @@
+"""Batches through the analyzers: constant memory, whole-batch shards, retries and interruptions."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset
+
+from gradlens._parts import Parts, Tallies
+from gradlens._probe import Probe
+from gradlens._registry import snake_case, suffix
+from gradlens._types import Batch, Interrupted, UserError
+from gradlens.analyzers import Analyzer
+from gradlens.data import Data
+
+FLUSH_SECONDS = 30.0
+Observations = list[tuple[str, tuple[NDArray, ...]]]
+
+
+class Batches(Dataset):
+    """Batch k of a data set as one item, so a worker decodes a whole batch and a rank owns it."""
+
+    def __init__(self, data: Data, size: int):
+        self.data, self.size = data, size
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.data) / self.size)
+
+    def __getitem__(self, k: int) -> tuple[int, Batch | None, dict[int, str]]:
+        indices = self.data.indices[k * self.size : (k + 1) * self.size]
+        return (k, *self.data.read(indices.tolist()))
+
+    def images(self, batches: Iterable[int]) -> int:
+        """How many images these batches hold together."""
+        return sum(min(self.size, len(self.data) - k * self.size) for k in batches)
+
+    def loader(self, order: Sequence[int], workers: int) -> DataLoader:
+        return DataLoader(
+            self,
+            batch_size=None,
+            sampler=list(order),
+            num_workers=workers,
+            collate_fn=_as_it_is,
+            worker_init_fn=_leave_signals_to_the_parent,
+        )
+
+
+class Stop:
+    """Whether a signal asked the run to stop; the loop looks between batches."""
+
+    def __init__(self) -> None:
+        self.requested: str | None = None
+
+    @contextmanager
+    def on_signals(self) -> Iterator[None]:
+        """SIGTERM and Ctrl-C ask; a second Ctrl-C does not wait. Only in the main thread."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        old = {s: signal.signal(s, self._handle) for s in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in old.items():
+                signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: object) -> None:
+        if self.requested and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.requested = signal.Signals(number).name
+
+
+def measure_all(
+    measure: Callable[[Batch], tuple[pd.DataFrame, Observations]],
+    batches: Iterable[tuple[int, Batch | None, dict[int, str]]],
+    parts: Parts,
+    tallies: Tallies,
+    allowed_failures: float,
+    stop: Stop,
+) -> None:
+    """Measure every batch, committing finished ones as it goes and before it leaves."""
+    size, flushed = sys.maxsize, time.monotonic()
+    try:
+        for k, batch, failures in batches:
+            rows = None
+            if batch is not None:
+                (rows, observations), size = _within_memory(measure, batch, size)
+                for name, values in observations:
+                    tallies[name].update(*values)  # type: ignore[attr-defined]
+            parts.add(k, rows, failures)
+            if len(parts.failures) > allowed_failures:
+                first = next(iter(parts.failures.values()))
+                raise UserError(f"{len(parts.failures)} images cannot be read, over 1 % of them; the first: {first}")
+            if time.monotonic() - flushed > FLUSH_SECONDS:
+                parts.flush(tallies)
+                flushed = time.monotonic()
+            if stop.requested:
+                raise Interrupted(stop.requested)
+    except (Exception, Interrupted):
+        # Not on a bare KeyboardInterrupt, which may fall between two tallies of one batch.
+        parts.flush(tallies)
+        raise
+    parts.flush(tallies)
+
+
+def measurement(make: Callable[[Batch], Probe], analyzers: Sequence[Analyzer]) -> Callable:
+    """A function of a batch: one row an image, and what the tallies are to be given."""
+
+    def measure(batch: Batch) -> tuple[pd.DataFrame, Observations]:
+        probe = make(batch)
+        columns = {**_core_columns(probe)}
+        observations: Observations = []
+        for analyzer in analyzers:
+            tail = suffix(analyzer)
+            columns |= {f"{name}{tail}": values for name, values in analyzer.measure(probe).items()}
+            observations += [(f"{name_of(analyzer)}/{n}", v) for n, v in analyzer.observe(probe).items()]
+        return _to_frame(columns), observations
+
+    return measure
+
+
+def name_of(analyzer: Analyzer) -> str:
+    """An analyzer's registered name with its non-default parameters."""
+    return snake_case(type(analyzer).__name__) + suffix(analyzer)
+
+
+def _core_columns(probe: Probe) -> dict[str, Any]:
+    known = probe.batch.target is not None
+    nothing = torch.full((len(probe.batch),), torch.nan, dtype=torch.float64)
+    return {
+        "index": probe.batch.index,
+        "label": probe.batch.target if probe.batch.target is not None else -torch.ones(len(probe.batch)),
+        "prediction": probe.prediction,
+        "correct": probe.correct if known else nothing,
+        "confidence": probe.confidence,
+        "error_mass": probe.error_mass,
+        "loss": probe.loss,
+        "margin": probe.margin,
+        "rank_of_label": _rank_of_label(probe) if known else nothing,
+    }
+
+
+def _rank_of_label(probe: Probe) -> torch.Tensor:
+    logits = probe.logits.detach()
+    return (logits > logits.gather(1, probe.target[:, None])).sum(1)
+
+
+def _to_frame(columns: dict[str, Any]) -> pd.DataFrame:
+    """All columns in one transfer from the device, as float64; identities keep their integers."""
+    device = columns["prediction"].device
+    tensors = [torch.as_tensor(v).detach().double().to(device) for v in columns.values()]
+    table = torch.stack(tensors).cpu().numpy()
+    frame = pd.DataFrame(dict(zip(columns, table, strict=True)))
+    return frame.astype({"index": np.int64, "label": np.int64, "prediction": np.int64})
+
+
+def _within_memory(measure: Callable, batch: Batch, size: int) -> tuple[tuple[pd.DataFrame, Observations], int]:
+    """Measure in pieces of ``size`` images, halved until the device's memory suffices."""
+    while True:
+        pieces = [batch[slice(i, i + size)] for i in range(0, len(batch), min(size, len(batch)))]
+        try:
+            results = [measure(p) for p in pieces]
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            needed = str(error).splitlines()[0]
+        else:
+            rows = pd.concat([r for r, _ in results], ignore_index=True) if len(results) > 1 else results[0][0]
+            return (rows, list(itertools.chain.from_iterable(o for _, o in results))), size
+        # Outside the handler, whose traceback would keep the failed attempt's memory.
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        size = min(size, len(batch)) // 2
+        if size < 1:
+            raise UserError(f"one image does not fit into memory ({needed}); use a smaller model or another device")
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def _as_it_is(item: Any) -> Any:
+    return item
+
+
+def _leave_signals_to_the_parent(worker: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -1,0 +1,182 @@
+"""One look at one batch: its logits, gradients, edges and units, each computed once and shared.
+
+Analyzers and penalties read the same object, so what is measured and what is trained against cannot
+drift apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import ExitStack
+from functools import cached_property
+from typing import Any, Literal, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from gradlens._hooks import UnitHooks, full_float32, measuring
+from gradlens._randomness import image_uniform
+from gradlens._registry import edge_map, objective
+from gradlens._types import Batch, UserError
+from gradlens.objectives.logits import margin
+from gradlens.objectives.probabilities import error_mass, loss
+
+Images = Float[Tensor, "b c h w"]
+Values = Float[Tensor, "b"]
+
+
+class ScaledGradient(NamedTuple):
+    """A gradient as ``direction · scale``, so that neither underflows.
+
+    direction ``(B, C, H, W)`` in the model's precision, from a cotangent of largest entry 1;
+    scale ``(B,)`` float64.
+    """
+
+    direction: Images
+    scale: Values
+
+
+class Probe:
+    """What one model says and feels about one batch.
+
+    mode ``value`` measures: evaluation mode, frozen parameters. ``graph`` keeps the graph, so a
+    function of its gradients can be differentiated by the parameters. ``leaf`` hands each gradient
+    out as a leaf whose own gradient is the direction a finite-difference engine steps along.
+    ``needs`` names the units to record: ``units`` for every activation layer, ``units:NAME`` for one.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        batch: Batch,
+        mode: Literal["value", "graph", "leaf"] = "value",
+        seed: int = 0,
+        needs: Iterable[str] = (),
+    ):
+        if mode not in ("value", "graph", "leaf"):
+            raise UserError(f"unknown probe mode '{mode}'; there are: value, graph, leaf")
+        self.model, self.batch, self.mode, self.seed = model, batch, mode, seed
+        self.needs = frozenset(needs)
+        self._gradients: dict[str, Any] = {}
+        self._edges: dict[tuple, Tensor] = {}
+        self._units: dict[str, Tensor] | None = None
+
+    @cached_property
+    def image(self) -> Images:
+        """The input as the leaf that gradients are taken with respect to."""
+        return self.batch.image.detach().requires_grad_()
+
+    @cached_property
+    def logits(self) -> Float[Tensor, "b k"]:
+        """``(B, K)`` in the model's precision, attached to the image."""
+        with ExitStack() as stack:
+            if self.mode == "value":
+                stack.enter_context(measuring(self.model))
+            hooks = stack.enter_context(UnitHooks(self.model, self.needs))
+            stack.enter_context(torch.enable_grad())
+            logits = self.model(self.image)
+            self._units = hooks.units
+        return logits
+
+    @cached_property
+    def _logits64(self) -> Float[Tensor, "b k"]:
+        return self.logits.detach().double()
+
+    @cached_property
+    def prediction(self) -> Int[Tensor, b]:
+        """The class of the largest logit."""
+        return self.logits.detach().argmax(1)
+
+    @cached_property
+    def target(self) -> Tensor:
+        """The label; the prediction where the label is unknown."""
+        return self.prediction if self.batch.target is None else self.batch.target
+
+    @cached_property
+    def correct(self) -> Bool[Tensor, b]:
+        """Whether the prediction is the label."""
+        return self.prediction == self.target
+
+    @cached_property
+    def loss(self) -> Values:
+        """Cross-entropy of each image in nats; float64 and detached in mode ``value``."""
+        if self.mode == "value":
+            return loss(self._logits64, self.target)
+        return loss(self.logits, self.target)
+
+    @cached_property
+    def error_mass(self) -> Values:
+        """``1 − p_y``, float64, without cancellation."""
+        return error_mass(self._logits64, self.target)
+
+    @cached_property
+    def margin(self) -> Values:
+        """``f_y − max_{k≠y} f_k``, float64."""
+        return margin(self._logits64, self.target)
+
+    @cached_property
+    def confidence(self) -> Values:
+        """The largest probability, float64."""
+        return self._logits64.softmax(1).amax(1)
+
+    def gradient(self, of: str = "loss") -> Images:
+        """``grad[b] = ∂ objective_b / ∂ image_b``, ``(B, C, H, W)``, per unit pixel and signed.
+
+        ``of`` is any registered objective. Values below 1e-38 underflow here, not in
+        ``scaled_gradient``.
+        """
+        if self.mode == "value":
+            direction, scale = self.scaled_gradient(of)
+            return (direction * scale.view(-1, 1, 1, 1)).to(direction.dtype)
+        if of not in self._gradients:
+            value = objective.build(of)(self.logits, self.target, self._draw(of))
+            keep = self.mode == "graph"
+            (gradient,) = torch.autograd.grad(value.sum(), self.image, create_graph=keep, retain_graph=True)
+            self._gradients[of] = gradient if keep else gradient.detach().requires_grad_()
+        return self._gradients[of]
+
+    def scaled_gradient(self, of: str = "loss") -> ScaledGradient:
+        """The gradient as a vector–Jacobian product of the shared forward pass.
+
+        The objective's derivative with respect to the logits is formed in float64 and scaled to unit
+        size for each image before the backward pass, which a confident image would underflow.
+        """
+        if of not in self._gradients:
+            cotangent = self._cotangent(of)
+            scale = cotangent.abs().amax(1)
+            safe = torch.where(scale > 0, scale, 1.0)[:, None]
+            unit = (cotangent / safe).to(self.logits.dtype)
+            with full_float32():
+                (direction,) = torch.autograd.grad(self.logits, self.image, unit, retain_graph=True)
+            self._gradients[of] = ScaledGradient(direction.contiguous(), scale)
+        return self._gradients[of]
+
+    def edges(self, name: str = "canny", **parameters: float) -> Float[Tensor, "b 1 h w"]:
+        """The images' edge map under a registered name, ``(B, 1, H, W)``."""
+        key = (name, *sorted(parameters.items()))
+        if key not in self._edges:
+            with torch.no_grad():
+                self._edges[key] = edge_map.build(name)(self.batch.image, **parameters)
+        return self._edges[key]
+
+    def units(self) -> dict[str, Float[Tensor, "b u"]]:
+        """Spatial means of the recorded layers' outputs, ``{layer: (B, U)}``, in forward order."""
+        if not self.needs:
+            raise UserError("this probe recorded no units; ask for them with Probe(…, needs=('units',))")
+        _ = self.logits
+        return self._units or {}
+
+    def at(self, image: Images) -> Probe:
+        """The same look at other pixels: attacked, corrupted, masked."""
+        batch = Batch(image.detach(), self.batch.target, self.batch.index)
+        return Probe(self.model, batch, self.mode, self.seed, self.needs)
+
+    def _cotangent(self, of: str) -> Float[Tensor, "b k"]:
+        with torch.enable_grad():
+            logits = self._logits64.detach().requires_grad_()
+            value = objective.build(of)(logits, self.target, self._draw(of))
+            return torch.autograd.grad(value.sum(), logits)[0]
+
+    def _draw(self, of: str) -> Tensor:
+        return image_uniform(self.seed, self.batch.index, of).to(self.logits.device)

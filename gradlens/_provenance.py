@@ -1,0 +1,76 @@
+"""What a run must record to be repeated, and to refuse a comparison with another contract."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import platform
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from gradlens._distributed import world
+from gradlens._loop import name_of
+from gradlens.analyzers import Analyzer
+from gradlens.data import Data
+from gradlens.models import Classifier
+
+VERSIONED = ("torch", "torchvision", "timm", "numpy", "pandas", "scipy", "scikit-image", "pillow")
+
+
+def contract(
+    model: Classifier, data: Data, analyzers: Sequence[Analyzer], batch_size: int, seed: int, precision: str
+) -> dict[str, Any]:
+    """What decides a run's numbers: two parts of one run, or two runs compared, must agree in it."""
+    return {
+        "weights": weights_hash(model),
+        "arch": model.card.arch,
+        "activation": model.card.activation,
+        "mean": model.card.mean,
+        "std": model.card.std,
+        "data": data.name,
+        "images": len(data),
+        "data_fingerprint": data.fingerprint,
+        "preprocess": vars(data.preprocess) if data.preprocess else None,
+        "preprocess_hash": data.preprocess.hash if data.preprocess else None,
+        "analyzers": [name_of(a) for a in analyzers],
+        "batch_size": batch_size,
+        "seed": seed,
+        "precision": precision,
+    }
+
+
+def circumstances(model: Classifier, data: Data) -> dict[str, Any]:
+    """Where and with what a run was made; numbers agree across these only to rounding."""
+    device = model.device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()
+    return {
+        "model": model.provenance(),
+        "load_model": model.card.options,
+        "load_data": data.options,
+        "device": str(device),
+        "device_name": name or platform.machine(),
+        "threads": torch.get_num_threads(),
+        "world_size": world(),
+        "versions": {"gradlens": _version("gradlens"), "python": platform.python_version()}
+        | {name: _version(name) for name in VERSIONED},
+        "argv": sys.argv,
+    }
+
+
+def weights_hash(model: torch.nn.Module) -> str:
+    """Identifies the parameters and buffers in use, whatever file they came from."""
+    sha = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        sha.update(name.encode())
+        sha.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return sha.hexdigest()[:16]
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"

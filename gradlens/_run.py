@@ -1,0 +1,274 @@
+"""``analyze``: a model and a data set → a Run. What any analyzer measures is not known here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from gradlens import _distributed
+from gradlens._loop import Batches, Stop, measure_all, measurement, name_of
+from gradlens._parts import Parts, Tallies
+from gradlens._probe import Probe
+from gradlens._progress import track
+from gradlens._provenance import circumstances, contract
+from gradlens._registry import analyzer as analyzers_by_name
+from gradlens._registry import split_specs, suffix, unknown
+from gradlens._results import Run
+from gradlens._types import Batch, Preprocess, UserError
+from gradlens.analyzers import STANDARD, Analyzer, Inline, Summary
+from gradlens.data import Data, load_data
+from gradlens.models import Classifier, ModelCard, load_model
+
+PILOT_IMAGES = 64
+PRECISIONS = ("float32", "bfloat16")
+
+
+def analyze(
+    model: str | Path | Classifier | nn.Module,
+    data: str | Path | Data,
+    analyzers: str | Sequence[str | Analyzer | Callable] = "standard",
+    out: str | Path | None = None,
+    *,
+    objective: str | Sequence[str] = "loss",
+    limit: int | None = None,
+    batch_size: int = 64,
+    workers: int | None = None,
+    precision: str = "float32",
+    seed: int = 0,
+    examples: int = 16,
+    resume: bool = False,
+    progress: bool = True,
+) -> Run:
+    """Measure the input gradients of a model over a data set.
+
+    model: a ``Classifier``, or what ``load_model`` takes. data: a ``Data``, or what ``load_data``
+    takes. analyzers: ``standard``, ``full``, or a list of names, instances, or functions of a probe.
+    out: a folder for the run, which makes it resumable; without it nothing is written. objective:
+    gradients of other registered objectives are measured beside each other. examples: how many
+    images' raw gradients to keep. Raises UserError for a user's mistake, Interrupted when stopped.
+    """
+    model = as_classifier(model)
+    data = as_data(data, model).limit(limit)
+    chosen = resolve_analyzers(analyzers, [objective] if isinstance(objective, str) else objective)
+    _check_agreement(model, data, precision)
+    terms = contract(model, data, chosen, batch_size, seed, precision)
+    folder = Path(out) if out is not None else None
+    if folder is not None and (folder / "run.json").exists():
+        return _finished(folder, terms, resume)
+    start = time.monotonic()
+    measured = model.folded()
+    needs = frozenset(need for a in chosen for need in a.needs)
+
+    def probe(batch: Batch) -> Probe:
+        return Probe(measured, batch.to(measured.device), seed=seed, needs=needs)
+
+    parts = Parts(folder / "parts" if folder else None)
+    parts.open(terms, resume)
+    with _precision(precision, measured.device):
+        kept = _pilot(probe, data, chosen, examples)
+        tallies = _tallies(chosen)
+        batches = Batches(data, batch_size)
+        workers = _workers(workers, measured)
+        _measure(measurement(probe, chosen), batches, parts, tallies, workers, model.card.name if progress else None)
+    _distributed.barrier()
+    if _distributed.rank() == 0:
+        samples = parts.merge(tallies, _tallies(chosen), len(batches))
+        provenance = {**terms, **circumstances(model, data), "folded_sites": measured.card.folded}
+        provenance |= {"seconds": round(time.monotonic() - start, 2), "unreadable": parts.failures}
+        run = _assemble(samples, tallies, chosen, model, data, provenance, kept)
+        if folder is not None:
+            run.save(folder)
+            parts.remove()
+    _distributed.barrier()
+    return run if _distributed.rank() == 0 else Run.load(_needs_folder(folder))
+
+
+def as_classifier(model: str | Path | nn.Module) -> Classifier:
+    """A Classifier as it is; a bare module only if it came through ``load_model``."""
+    return model if isinstance(model, Classifier) else load_model(model)
+
+
+def as_data(data: str | Path | Data, model: Classifier) -> Data:
+    """The data as the model wants it: its own preprocessing, or the pixels as they are."""
+    data = data if isinstance(data, Data) else load_data(data)
+    if model.card.preprocess is None and data.preprocess is None and data.varies_in_size:
+        return data.bind(Preprocess())
+    return data.bind(model.card.preprocess or data.preprocess)
+
+
+def resolve_analyzers(
+    chosen: str | Sequence[str | Analyzer | Callable], objectives: Sequence[str] = ("loss",)
+) -> list[Analyzer]:
+    """Analyzers from names, instances and functions; those of a gradient once for each objective."""
+    if chosen == "standard":
+        chosen = STANDARD
+    elif chosen == "full":
+        chosen = list(analyzers_by_name)
+    elif isinstance(chosen, str):
+        chosen = split_specs(chosen)
+    found: list[Analyzer] = []
+    for item in chosen:
+        if isinstance(item, Analyzer):
+            found.append(item)
+        elif isinstance(item, str):
+            found += _with_objectives(item, objectives)
+        elif callable(item):
+            found.append(Inline(item))
+        else:
+            raise UserError(f"{item!r} is not an analyzer; give a name, an instance or a function of a probe")
+    names = [name_of(a) for a in found if not isinstance(a, Inline)]
+    twice = next((n for n in names if names.count(n) > 1), None)
+    if twice:
+        raise UserError(f"analyzer '{twice}' is asked for twice; give it once, or with other parameters")
+    return found
+
+
+def _with_objectives(spec: str, objectives: Sequence[str]) -> list[Analyzer]:
+    from gradlens._registry import objective as objectives_by_name
+
+    built = analyzers_by_name.build(spec)
+    if not hasattr(built, "objective") or "objective=" in spec:
+        return [built]
+    for name in objectives:
+        objectives_by_name.build(name)
+    joint = "," if ":" in spec else ":"
+    return [analyzers_by_name.build(f"{spec}{joint}objective={name}") for name in objectives]
+
+
+def _check_agreement(model: Classifier, data: Data, precision: str) -> None:
+    if precision not in PRECISIONS:
+        why = "; fp16 underflows gradients" if "16" in precision else ""
+        raise UserError(unknown("precision", precision, PRECISIONS) + why)
+    classes = model.card.num_classes
+    highest = int(data.labels.max(initial=-1))
+    if classes is not None and highest >= classes:
+        raise UserError(
+            f"{data.name} has labels up to {highest}, {model.card.name} has {classes} classes; give data with "
+            "the classes that the model was trained on"
+        )
+
+
+def _finished(folder: Path, terms: Mapping[str, Any], resume: bool) -> Run:
+    """A run that is complete already: returned to who asks for the same one again."""
+    run = Run.load(folder)
+    same = all(run.provenance.get(k) == terms[k] for k in ("weights", "data_fingerprint", "analyzers", "seed"))
+    if resume and same:
+        return run
+    what = "a finished run" if same else f"another run (of {run.summary.get('model')})"
+    raise UserError(f"{folder} holds {what}; choose another output, or delete it")
+
+
+def _needs_folder(folder: Path | None) -> Path:
+    if folder is None:
+        raise UserError("several processes need a common folder for their parts; give an output")
+    return folder
+
+
+def _precision(name: str, device: torch.device) -> AbstractContextManager:
+    """bfloat16 by autocast; float32 is what a probe computes by itself."""
+    return torch.autocast(device.type, torch.bfloat16) if name == "bfloat16" else nullcontext()
+
+
+def _workers(asked: int | None, model: Classifier) -> int:
+    """Decoding overlaps an accelerator; on the CPU it would only compete with the model."""
+    if asked is not None:
+        return asked
+    return min(8, torch.get_num_threads()) if model.device.type != "cpu" else 0
+
+
+def _measure(
+    measure: Callable, batches: Batches, parts: Parts, tallies: Tallies, workers: int, label: str | None
+) -> None:
+    """This process's share of the batches that are not done yet, under a progress bar."""
+    mine = range(_distributed.rank(), len(batches), _distributed.world())
+    todo = [k for k in mine if k not in parts.done]
+    total, left = batches.images(mine), batches.images(todo)
+    show = label is not None and _distributed.rank() == 0
+    tracked = track(batches.loader(todo, workers), label or "", total, total - left, show)
+    stop = Stop()
+    with stop.on_signals():
+        measure_all(measure, tracked, parts, tallies, max(1, batches.images(range(len(batches))) / 100), stop)
+
+
+def _pilot(probe: Callable, data: Data, analyzers: Sequence[Analyzer], examples: int) -> dict[str, Any]:
+    """Show the analyzers the same few images of every class, and keep some as examples."""
+    batch, _ = data.read(data.limit(max(PILOT_IMAGES, examples)).indices.tolist())
+    if batch is None:
+        raise UserError(f"none of the first {PILOT_IMAGES} images of {data.name} can be read; check the folder")
+    look = probe(batch)
+    for analyzer in analyzers:
+        analyzer.fit(look)
+    direction, scale = look.scaled_gradient("loss")
+    # float16 cannot hold a gradient's size, so the direction is kept at unit size with its scale.
+    size = direction.abs().amax((1, 2, 3)).clamp(min=1e-30)
+    wanted = set(data.limit(examples).indices.tolist()) if examples else set()
+    rows = [r for r, i in enumerate(batch.index.tolist()) if i in wanted]
+    return {
+        "index": batch.index.numpy()[rows],
+        "image": batch.image.half().numpy()[rows],
+        "gradient": (direction / size.view(-1, 1, 1, 1)).cpu().half().numpy()[rows],
+        "scale": (scale * size).cpu().numpy()[rows],
+    }
+
+
+def _tallies(analyzers: Sequence[Analyzer]) -> Tallies:
+    return {f"{name_of(a)}/{name}": tally for a in analyzers for name, tally in a.tallies().items()}
+
+
+def _assemble(
+    samples: pd.DataFrame,
+    tallies: Tallies,
+    analyzers: Sequence[Analyzer],
+    model: Classifier,
+    data: Data,
+    provenance: dict[str, Any],
+    examples: dict[str, Any],
+) -> Run:
+    samples.insert(1, "path", [data.path(i) for i in samples["index"]])
+    if data.labelled:
+        samples["correct"] = samples["correct"].astype(bool)
+    else:
+        samples = samples.drop(columns=["correct", "rank_of_label"])
+    summary = _core_summary(samples, model.card, data, provenance)
+    arrays: dict[str, np.ndarray] = {}
+    for analyzer in analyzers:
+        scalars, found = _summary_of(analyzer, samples, tallies)
+        summary |= {f"{name}{suffix(analyzer)}": value for name, value in scalars.items()}
+        arrays |= {f"{name_of(analyzer)}/{name}": array for name, array in found.items()}
+    return Run(samples, summary, arrays, provenance, examples, model=model, data=data)
+
+
+def _summary_of(analyzer: Analyzer, samples: pd.DataFrame, tallies: Tallies) -> Summary:
+    """The analyzer sees its own columns and tallies under their plain names."""
+    tail, prefix = suffix(analyzer), f"{name_of(analyzer)}/"
+    own = samples
+    if tail:
+        plain = {c: c.removesuffix(tail) for c in samples if c.endswith(tail)}
+        own = samples.drop(columns=[p for p in plain.values() if p in samples]).rename(columns=plain)
+    return analyzer.summarize(own, {n.removeprefix(prefix): t for n, t in tallies.items() if n.startswith(prefix)})
+
+
+def _core_summary(samples: pd.DataFrame, card: ModelCard, data: Data, provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """timm's results columns, so that a run joins its public tables."""
+    preprocess = data.preprocess
+    known = "correct" in samples
+    return {
+        "model": card.name,
+        "data": data.name,
+        "images": len(samples),
+        "img_size": preprocess.size if preprocess else None,
+        "top1": 100 * float(samples["correct"].mean()) if known else np.nan,
+        "top5": 100 * float((samples["rank_of_label"] < 5).mean()) if known else np.nan,
+        "param_count": round(provenance["model"]["param_count"] / 1e6, 4),
+        "crop_pct": preprocess.crop_pct if preprocess else None,
+        "interpolation": preprocess.interpolation if preprocess else None,
+        "unreadable": len(provenance["unreadable"]),
+    }

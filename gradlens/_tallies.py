@@ -1,0 +1,117 @@
+"""Accumulators for what one number an image cannot hold.
+
+Merging must give the same bits in any order, or a resumed or distributed run would differ from an
+uninterrupted one. Counts are integers; sums are kept as integers too, in units of a power of two
+fixed before the run, so addition is exact and associative.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradlens._types import UserError
+
+
+class Tally(Protocol):
+    """``update`` adds a batch, ``merge`` another part, ``state`` is what a file keeps."""
+
+    def merge(self, other: Self) -> None: ...
+    def state(self) -> dict[str, NDArray]: ...
+    def load(self, state: dict[str, NDArray]) -> None: ...
+
+
+class _Sums:
+    """Named integer arrays that merge by addition."""
+
+    def __init__(self, **arrays: NDArray[np.int64]):
+        self._arrays = arrays
+
+    def merge(self, other: Self) -> None:
+        for name, array in other._arrays.items():
+            self._arrays[name] += array
+
+    def state(self) -> dict[str, NDArray]:
+        return dict(self._arrays)
+
+    def load(self, state: dict[str, NDArray]) -> None:
+        for name, array in self._arrays.items():
+            if state[name].shape != array.shape:
+                raise UserError(
+                    f"a part of the run holds {name} of shape {state[name].shape}, wanted "
+                    f"{array.shape}; it belongs to another run: choose another output folder"
+                )
+            self._arrays[name] = state[name].copy()
+
+
+class Histogram(_Sums):
+    """Counts in fixed logarithmic bins, 1e-14 … 1e4 at 40 a decade.
+
+    The edges are constants of the program, so any two runs merge and overlay. Row r of ``counts``
+    is ``(underflow, 720 bins, overflow)``; exact zeros and non-finite values are counted apart.
+    """
+
+    DECADES, PER_DECADE = (-14, 4), 40
+    BINS = (DECADES[1] - DECADES[0]) * PER_DECADE
+
+    def __init__(self, rows: int):
+        counts = np.zeros((rows, self.BINS + 2), np.int64)
+        super().__init__(counts=counts, zeros=np.zeros(rows, np.int64), invalid=np.zeros(rows, np.int64))
+
+    @classmethod
+    def edges(cls) -> NDArray[np.float64]:
+        """The ``BINS + 1`` edges, in the unit of what is counted."""
+        return np.logspace(*cls.DECADES, cls.BINS + 1)
+
+    def update(self, counts: NDArray, zeros: NDArray, invalid: NDArray) -> None:
+        """Add counts that were binned elsewhere (on the device): ``(rows, BINS + 2)``, ``(rows,)`` twice."""
+        for name, array in (("counts", counts), ("zeros", zeros), ("invalid", invalid)):
+            self._arrays[name] += array.astype(np.int64)
+
+
+class PerClass(_Sums):
+    """Class-conditional sums of ``(B, U)`` values and their total squares, for means and variances.
+
+    ``scale`` ``(U,)`` is a typical magnitude of each column, taken from pilot images. Values are
+    rounded to ``scale · 2⁻³⁰``, whose sums stay exact up to ``2³²`` times the scale.
+    """
+
+    FRACTION_BITS = 30
+
+    def __init__(self, classes: int, scale: NDArray[np.float64]):
+        units = len(scale)
+        super().__init__(
+            count=np.zeros(classes, np.int64),
+            total=np.zeros((classes, units), np.int64),
+            squares=np.zeros(units, np.int64),
+        )
+        exponent = np.ceil(np.log2(np.maximum(np.asarray(scale, np.float64), 1e-30)))
+        self.unit = np.exp2(exponent - self.FRACTION_BITS)
+        # Squares carry the same relative precision in the unit of the squared scale.
+        self.square_unit = np.exp2(2 * exponent - self.FRACTION_BITS)
+
+    def update(self, values: NDArray, label: NDArray) -> None:
+        """Add ``values (B, U)`` with class ``label (B,)``; rows with a negative label are skipped."""
+        keep = label >= 0
+        values, label = values[keep].astype(np.float64), label[keep]
+        np.add.at(self._arrays["count"], label, 1)
+        np.add.at(self._arrays["total"], label, np.rint(values / self.unit).astype(np.int64))
+        self._arrays["squares"] += np.rint(values**2 / self.square_unit).astype(np.int64).sum(0)
+
+    @property
+    def count(self) -> NDArray[np.int64]:
+        """Images a class, ``(K,)``."""
+        return self._arrays["count"]
+
+    @property
+    def mean(self) -> NDArray[np.float64]:
+        """Class means ``(K, U)``; rows of classes without images are NaN."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return self._arrays["total"] * self.unit / self.count[:, None]
+
+    @property
+    def sum_of_squares(self) -> NDArray[np.float64]:
+        """Σ x² over all images, ``(U,)``."""
+        return self._arrays["squares"] * self.square_unit

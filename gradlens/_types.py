@@ -1,0 +1,89 @@
+"""The measurement contract: the few values that travel between the rooms.
+
+Images are float32 in [0, 1], ``(B, C, H, W)``; normalisation is part of the model. A gradient is
+the derivative of one image's own objective with respect to that image, per unit pixel, signed and
+never rescaled. Nothing here imports torch, so plotting can use it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class UserError(ValueError):
+    """A user's mistake: one line that says what was found, what was wanted and how to fix it."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """A run was stopped by a signal after its finished batches were written; it can be resumed."""
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """How a decoded picture becomes a model's input; produced by models, used by ``data.bind``.
+
+    The shorter side is resized to ``size / crop_pct`` and the centre ``size × size`` is kept, as in
+    timm's evaluation transform; values stay in [0, 1].
+    """
+
+    size: int = 224
+    crop_pct: float = 0.875
+    interpolation: str = "bicubic"
+    crop_mode: str = "center"
+
+    @property
+    def hash(self) -> str:
+        return digest(dataclasses.asdict(self))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images with their labels and stable indices.
+
+    image: ``(B, C, H, W)`` float32 in [0, 1]. target: ``(B,)`` int64, ``(B, K)`` float in training,
+    or None where the label is unknown and the prediction stands in. index: ``(B,)`` int64, the
+    image's identity in its data set, which seeds its randomness.
+    """
+
+    image: Tensor
+    target: Tensor | None
+    index: Tensor
+
+    def to(self, device: Any) -> Batch:
+        target = None if self.target is None else self.target.to(device, non_blocking=True)
+        return Batch(self.image.to(device, non_blocking=True), target, self.index)
+
+    def __getitem__(self, rows: slice) -> Batch:
+        target = None if self.target is None else self.target[rows]
+        return Batch(self.image[rows], target, self.index[rows])
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+
+def check_images(image: Tensor) -> None:
+    """Refuse what is not ``(B, 3, H, W)`` floating point in [0, 1]."""
+    if image.ndim != 4 or image.shape[1] not in (1, 3) or not image.is_floating_point():
+        raise UserError(
+            f"images have shape {tuple(image.shape)} and type {image.dtype}; wanted floating point "
+            "(B, 3, H, W) in [0, 1]; divide 8-bit pixels by 255 and put channels first"
+        )
+    low, high = float(image.min()), float(image.max())
+    if not (low >= 0 and high <= 1):
+        raise UserError(
+            f"images span [{low:.3g}, {high:.3g}]; wanted [0, 1]: do not normalise them (the model "
+            "does, from its mean and std), and divide 8-bit pixels by 255"
+        )
+
+
+def digest(value: Any) -> str:
+    """Sixteen hexadecimal digits that identify a JSON-like value."""
+    text = json.dumps(value, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

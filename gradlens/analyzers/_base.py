@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gradlens._probe import Probe
+from gradlens._tallies import Tally
+from gradlens._types import UserError
+
+
+class Summary(NamedTuple):
+    """What an analyzer says of a whole run: numbers by name, and arrays by what they hold."""
+
+    scalars: dict[str, float] = {}  # noqa: RUF012 - never written to
+    arrays: dict[str, NDArray] = {}  # noqa: RUF012
+
+
+class Analyzer:
+    """A dataclass of parameters that reads probes.
+
+    One number an image is a column; what that cannot hold goes to tallies. Everything but ``measure``
+    is optional.
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ()
+
+    def fit(self, pilot: Probe) -> None:
+        """See the run's fixed pilot images once, before the first batch."""
+
+    def measure(self, probe: Probe) -> Mapping[str, Tensor]:
+        """``{column: (B,)}``; the numbers of one image do not depend on the others."""
+        return {}
+
+    def tallies(self) -> Mapping[str, Tally]:
+        """Empty accumulators by name."""
+        return {}
+
+    def observe(self, probe: Probe) -> dict[str, tuple[NDArray, ...]]:
+        """What each tally's ``update`` is to be given of this batch."""
+        return {}
+
+    def summarize(self, samples: pd.DataFrame, tallies: Mapping[str, Any]) -> Summary:
+        """Numbers and arrays of the whole run, from its own columns and tallies."""
+        return Summary()
+
+
+class Inline(Analyzer):
+    """An analyzer from a function ``probe -> {column: (B,)}``."""
+
+    def __init__(self, function: Callable[[Probe], Mapping[str, Tensor]]):
+        self.function = function
+
+    def measure(self, probe: Probe) -> Mapping[str, Tensor]:
+        columns = self.function(probe)
+        for name, values in columns.items():
+            shape = tuple(np.shape(values))
+            if shape != (len(probe.batch),):
+                raise UserError(f"inline analyzer: column '{name}' has shape {shape}; wanted one number an image")
+        return columns

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gradlens._probe import Probe
+from gradlens._registry import analyzer
+from gradlens._statistics import mean_interval
+from gradlens._tallies import Histogram
+from gradlens.analyzers._base import Analyzer, Summary
+
+CHANNELS = "rgb"
+
+
+@analyzer
+@dataclass(frozen=True)
+class ChannelAsymmetry(Analyzer):
+    """How the gradient is shared between the colour channels.
+
+    ``share_r share_g share_b``: each channel's part of the L1 norm, 1/3 when even, per unit pixel.
+    ``luminance_coherence = ‖Σ_c g_c‖² / (3 Σ_c ‖g_c‖²)``: 1 when the channels pull together (a gray
+    gradient), 1/3 when they are independent, towards 0 when they cancel (a purely chromatic one).
+    ``histogram`` counts |g| of every pixel and channel in the program's fixed bins. Source:
+    Rodríguez-Muñoz et al. 2024, Fig. 7. Gray data carry no channel claim.
+    """
+
+    objective: str = "loss"
+
+    def measure(self, probe: Probe) -> dict[str, Tensor]:
+        direction, _ = probe.scaled_gradient(self.objective)
+        flat = direction.flatten(2)
+        l1 = torch.linalg.vector_norm(flat, 1, dim=2, dtype=torch.float64)
+        share = l1 / l1.sum(1, keepdim=True)
+        energy = torch.linalg.vector_norm(flat, 2, dim=(1, 2), dtype=torch.float64) ** 2
+        together = torch.linalg.vector_norm(flat.sum(1), 2, dim=1, dtype=torch.float64) ** 2
+        columns = {f"share_{c}": share[:, k] for k, c in enumerate(CHANNELS[: flat.shape[1]])}
+        return {**columns, "luminance_coherence": together / (flat.shape[1] * energy)}
+
+    def tallies(self) -> dict[str, Histogram]:
+        return {"histogram": Histogram(len(CHANNELS))}
+
+    def observe(self, probe: Probe) -> dict[str, tuple[NDArray, ...]]:
+        direction, scale = probe.scaled_gradient(self.objective)
+        exponent = direction.abs().log10() + scale.log10().float().view(-1, 1, 1, 1)
+        per_channel = exponent.transpose(0, 1).flatten(1)
+        counts = torch.stack([_bin(row) for row in per_channel])
+        zeros = torch.isneginf(per_channel).sum(1)
+        invalid = (torch.isnan(per_channel) | torch.isposinf(per_channel)).sum(1)
+        return {"histogram": tuple(t.cpu().numpy() for t in (counts, zeros, invalid))}
+
+    def summarize(self, samples: pd.DataFrame, tallies: Mapping[str, Any]) -> Summary:
+        """Mean shares and coherence with 95 % intervals; the histogram and its edges."""
+        scalars: dict[str, float] = {}
+        for name in (*(f"share_{c}" for c in CHANNELS), "luminance_coherence"):
+            mean, low, high = mean_interval(samples[name])
+            scalars |= {f"{name}_mean": mean, f"{name}_low": low, f"{name}_high": high}
+        arrays = {f"histogram/{k}": v for k, v in tallies["histogram"].state().items()}
+        return Summary(scalars, {**arrays, "histogram/edges": Histogram.edges()})
+
+
+def _bin(exponent: Tensor) -> Tensor:
+    """Counts of base-10 logarithms: underflow, the fixed bins, overflow; zeros and NaN left out."""
+    finite = exponent[torch.isfinite(exponent)]
+    position = ((finite - Histogram.DECADES[0]) * Histogram.PER_DECADE).floor() + 1
+    index = position.clamp(0, Histogram.BINS + 1).int()
+    return torch.bincount(index, minlength=Histogram.BINS + 2)

@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from gradlens._types import UserError, check_images
+from gradlens.data._pixels import to_tensor
+
+
+class Arrays:
+    """Images and labels that are already in memory: pixels in [0, 1] as the model will see them."""
+
+    name = "arrays"
+    varies_in_size = False
+
+    def __init__(self, images: Any, labels: Any = None):
+        self.images = to_tensor(images)
+        check_images(self.images)
+        count = len(self.images)
+        self.labels = np.full(count, -1) if labels is None else np.asarray(labels).astype(np.int64)
+        if self.labels.shape != (count,):
+            raise UserError(f"{count} images came with labels of shape {self.labels.shape}; wanted ({count},)")
+        self.class_names = tuple(str(c) for c in range(int(self.labels.max()) + 1))
+        self.paths = [f"{i:06d}" for i in range(count)]
+
+    def open(self, index: int) -> Tensor:
+        return self.images[index]

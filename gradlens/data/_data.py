@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from gradlens._types import Batch, Preprocess, UserError, check_images, digest
+from gradlens.data._pixels import UnreadableError, image_transform
+from gradlens.data._sample import stratified_order
+
+
+class Source(Protocol):
+    """Where images come from: identities, labels and a way to open each."""
+
+    name: str
+    class_names: tuple[str, ...]
+    labels: NDArray[np.int64]
+    varies_in_size: bool
+
+    @property
+    def paths(self) -> Sequence[str]: ...
+    def open(self, index: int) -> Image.Image | Tensor: ...
+
+
+class Data:
+    """A sequence of ``(image (3, H, W) in [0, 1], label, index)``.
+
+    ``index`` is an image's place in its whole source and stays with it through ``limit`` and
+    ``subset``; ``batch`` and ``path`` take it. A label of −1 means unknown. options are the arguments
+    of ``load_data`` that open the source again, None for images given as such.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        split: str = "",
+        preprocess: Preprocess | None = None,
+        indices: NDArray[np.int64] | None = None,
+        options: Mapping[str, Any] | None = None,
+    ):
+        self.source, self.split, self.preprocess, self.options = source, split, preprocess, options
+        self.indices = np.arange(len(source.labels)) if indices is None else indices
+        self._transform = image_transform(preprocess)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, position: int) -> tuple[Tensor, int, int]:
+        if not -len(self) <= position < len(self):
+            raise IndexError(position)
+        index = int(self.indices[position])
+        return self.image(index), int(self.source.labels[index]), index
+
+    def __iter__(self) -> Iterator[tuple[Tensor, int, int]]:
+        return (self[i] for i in range(len(self)))
+
+    def __repr__(self) -> str:
+        return f"<Data {self.name}: {len(self)} images, {len(self.class_names)} classes>"
+
+    @property
+    def name(self) -> str:
+        return f"{self.source.name}/{self.split}" if self.split else self.source.name
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """Class of every image in this sequence, −1 where unknown."""
+        return self.source.labels[self.indices]
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self.source.class_names
+
+    @property
+    def labelled(self) -> bool:
+        return bool((self.labels >= 0).all())
+
+    @property
+    def varies_in_size(self) -> bool:
+        """Whether its pictures need a Preprocess before they can be stacked."""
+        return self.source.varies_in_size
+
+    @property
+    def fingerprint(self) -> str:
+        """Identifies the images by path and label, in order."""
+        return digest([self.name, [self.path(i) for i in self.indices], self.labels.tolist()])
+
+    def path(self, index: int) -> str:
+        """An image's identity: its path below the data's root, with forward slashes."""
+        return self.source.paths[int(index)]
+
+    def image(self, index: int) -> Tensor:
+        """One preprocessed image, ``(3, H, W)``; raises UnreadableError."""
+        picture = self.source.open(int(index))
+        return picture if isinstance(picture, Tensor) else self._transform(picture)
+
+    def batch(self, indices: Sequence[int]) -> Batch:
+        """The images with these indices; raises UserError where one cannot be read."""
+        unknown = [int(i) for i in indices if not 0 <= i < len(self.source.labels)]
+        if unknown:
+            raise UserError(
+                f"no image {unknown[0]} in {self.name}; indices run from 0 to {len(self.source.labels) - 1}"
+            )
+        batch, failures = self.read(indices)
+        if failures:
+            raise UserError(f"cannot read {next(iter(failures.values()))}")
+        assert batch is not None
+        return batch
+
+    def read(self, indices: Sequence[int]) -> tuple[Batch | None, dict[int, str]]:
+        """A batch of the readable images and the reasons for the others."""
+        images, kept, failures = [], [], {}
+        for index in map(int, indices):
+            try:
+                images.append(self.image(index))
+                kept.append(index)
+            except UnreadableError as error:
+                failures[index] = str(error)
+        if not images:
+            return None, failures
+        if len({tuple(i.shape) for i in images}) > 1:
+            shapes = sorted({f"{i.shape[1]}×{i.shape[2]}" for i in images})
+            raise UserError(f"images of {self.name} differ in size ({', '.join(shapes[:3])}); bind a Preprocess first")
+        labels = torch.from_numpy(self.source.labels[kept])
+        batch = Batch(torch.stack(images), labels if self.labelled else None, torch.tensor(kept))
+        check_images(batch.image)
+        return batch, failures
+
+    def bind(self, preprocess: Preprocess | None) -> Data:
+        """The same images as a model wants them."""
+        return self._with(preprocess=preprocess)
+
+    def limit(self, number: int | None, seed: int = 0) -> Data:
+        """A class-stratified sample; a smaller one is contained in a larger, whatever the model."""
+        if number is None or number >= len(self):
+            return self
+        if number < 1:
+            raise UserError(f"a limit of {number} images leaves none; give at least 1")
+        chosen = stratified_order([self.path(i) for i in self.indices], self.labels, seed)[:number]
+        return self._with(indices=self.indices[np.sort(chosen)])
+
+    def subset(self, indices: Sequence[int]) -> Data:
+        """Only the images with these indices, in this order."""
+        return self._with(indices=np.asarray(indices, dtype=np.int64))
+
+    def _with(self, **changed: Any) -> Data:
+        same = {k: getattr(self, k) for k in ("source", "split", "preprocess", "indices", "options")}
+        return Data(**{**same, **changed})

@@ -1,0 +1,48 @@
+"""What the edge maps share: luminance and separable convolution with stated borders."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+Images = Float[Tensor, "b c h w"]
+Maps = Float[Tensor, "b 1 h w"]
+
+# ITU-R BT.709 weights as scikit-image's rgb2gray uses them.
+LUMINANCE = (0.2125, 0.7154, 0.0721)
+
+
+def luminance(images: Images) -> Maps:
+    """Weighted sum of R, G and B in the images' own type; gray images pass."""
+    if images.shape[1] == 1:
+        return images
+    weight = torch.tensor(LUMINANCE, dtype=images.dtype, device=images.device)
+    return (images * weight.view(1, 3, 1, 1)).sum(1, keepdim=True)
+
+
+def correlate(images: Images, half: Sequence[float], axis: int, border: str, sign: int = 1) -> Images:
+    """Correlate with a kernel along ``axis`` (2 rows, 3 columns), given from its centre outwards.
+
+    sign 1 mirrors the half kernel, −1 mirrors it negated. border: ``reflect`` (edge pixel not
+    repeated), ``replicate`` or ``constant`` (zeros). Mirrored taps are added before they are
+    weighted, farthest first: scipy's order, so the two agree to the last bit.
+    """
+    radius, size = len(half) - 1, images.shape[axis]
+    pad = (radius, radius, 0, 0) if axis == 3 else (0, 0, radius, radius)
+    padded = F.pad(images, pad, mode=border)
+    out = padded.narrow(axis, radius, size) * half[0]
+    for k in range(radius, 0, -1):
+        after, before = padded.narrow(axis, radius + k, size), padded.narrow(axis, radius - k, size)
+        out += (after + sign * before) * half[k]
+    return out
+
+
+def derivatives(images: Images, smooth: Sequence[float], border: str) -> tuple[Images, Images]:
+    """Sobel derivatives (down the rows, along the columns), smoothed across by a half kernel."""
+    down = correlate(correlate(images, (0, 1), 2, border, -1), smooth, 3, border)
+    along = correlate(correlate(images, (0, 1), 3, border, -1), smooth, 2, border)
+    return down, along

@@ -1,0 +1,16 @@
+"""A checkpoint or a name → ``Classifier``: pixels in [0, 1] to logits. Knows no data."""
+
+from gradlens.models._activations import swap_activations
+from gradlens.models._checkpoint import Checkpoint, read_checkpoint, save_checkpoint
+from gradlens.models._classifier import Classifier, ModelCard
+from gradlens.models._load import load_model
+
+__all__ = [
+    "Checkpoint",
+    "Classifier",
+    "ModelCard",
+    "load_model",
+    "read_checkpoint",
+    "save_checkpoint",
+    "swap_activations",
+]
