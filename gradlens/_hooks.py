@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Self
 
@@ -71,7 +71,7 @@ class UnitHooks:
         for handle in self._handles:
             handle.remove()
 
-    def _recorder(self, name: str, axis: int):
+    def _recorder(self, name: str, axis: int) -> Callable[..., None]:
         calls = 0
 
         def record(module: nn.Module, inputs: tuple, output: Tensor) -> None:

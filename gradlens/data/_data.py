@@ -17,11 +17,14 @@ from gradlens.data._sample import stratified_order
 class Source(Protocol):
     """Where images come from: identities, labels and a way to open each."""
 
-    name: str
-    class_names: tuple[str, ...]
     labels: NDArray[np.int64]
-    varies_in_size: bool
 
+    @property
+    def name(self) -> str: ...
+    @property
+    def class_names(self) -> tuple[str, ...]: ...
+    @property
+    def varies_in_size(self) -> bool: ...
     @property
     def paths(self) -> Sequence[str]: ...
     def open(self, index: int) -> Image.Image | Tensor: ...

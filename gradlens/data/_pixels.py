@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -50,13 +51,18 @@ def image_transform(preprocess: Preprocess | None) -> Callable[[Image.Image], Te
 
     if preprocess is None:
         return pil_to_tensor
-    return create_transform(
+    eight_bit = create_transform(
         input_size=(3, preprocess.size, preprocess.size),
         interpolation=preprocess.interpolation,
         crop_pct=preprocess.crop_pct,
         crop_mode=preprocess.crop_mode,
         normalize=False,
     )
+    return functools.partial(_scaled, eight_bit)
+
+
+def _scaled(eight_bit: Callable[[Image.Image], Tensor], image: Image.Image) -> Tensor:
+    return eight_bit(image).float() / 255
 
 
 def to_tensor(images: Any, preprocess: Preprocess | None = None) -> Tensor:

@@ -3,12 +3,14 @@
 from gradlens.models._activations import swap_activations
 from gradlens.models._checkpoint import Checkpoint, read_checkpoint, save_checkpoint
 from gradlens.models._classifier import Classifier, ModelCard
+from gradlens.models._describe import describe
 from gradlens.models._load import load_model
 
 __all__ = [
     "Checkpoint",
     "Classifier",
     "ModelCard",
+    "describe",
     "load_model",
     "read_checkpoint",
     "save_checkpoint",

@@ -29,8 +29,9 @@ def swap_activations(model: nn.Module, to: str) -> int:
         raise UserError(unknown("activation", to, ACTIVATIONS))
     sites = 0
     for parent in model.modules():
-        for name, child in parent.named_children():
-            if is_activation(child):
+        # Not named_children, which leaves out the second place of a module that its parent holds twice.
+        for name, child in parent._modules.items():
+            if child is not None and is_activation(child):
                 setattr(parent, name, ACTIVATIONS[to]().train(child.training))
                 sites += 1
     if sites == 0:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import os
-import tempfile
+import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gradlens._files import write_atomically
 from gradlens._types import Preprocess, UserError
 
 State = dict[str, Tensor]
@@ -63,12 +64,7 @@ def save_checkpoint(path: str | Path, state: State, *, arch: str, **described: A
     content = {"gradlens": 1, "arch": arch, "state_dict": state, **described}
     if preprocess is not None:
         content["preprocess"] = vars(preprocess)
-    file = Path(path)
-    with tempfile.NamedTemporaryFile(dir=file.parent, delete=False) as temporary:
-        torch.save(content, temporary)
-        temporary.flush()
-        os.fsync(temporary.fileno())
-    Path(temporary.name).replace(file)
+    write_atomically(Path(path), lambda f: torch.save(content, f))
 
 
 def sha256_of(file: Path) -> str:
@@ -84,18 +80,19 @@ def _load(file: Path) -> Any:
     if file.stat().st_size == 0:
         raise UserError(f"{file} is empty (0 bytes); copy or download it again")
     try:
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+            # What it warns of in a file that it then refuses is of no use to the user.
+            warnings.simplefilter("ignore")
             return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises many types for a damaged file
         raise UserError(_why_unreadable(file, error)) from None
 
 
 def _why_unreadable(file: Path, error: Exception) -> str:
-    text = str(error)
-    if "GLOBAL" in text or "Unsupported class" in text or "Unsupported operand" in text:
-        needed = text.split("GLOBAL ")[-1].split()[0] if "GLOBAL " in text else "code"
+    needed = re.search(r"GLOBAL (\S+)", str(error))
+    if needed:
         return (
-            f"{file} needs {needed} to be imported and run, which gradlens refuses (weights only); "
+            f"{file} needs {needed[1]} to be imported and run, which gradlens refuses (weights only); "
             "save model.state_dict() instead of the model"
         )
     size = file.stat().st_size
@@ -169,6 +166,9 @@ def _tensors(file: Path, state: Any) -> State:
             f"{file}: entry '{stray}' is a {type(state[stray]).__name__}, not a tensor; wanted a "
             "dictionary of tensors, or one under the key 'state_dict'"
         )
+    unnamed = next((k for k in state if not isinstance(k, str)), None)
+    if unnamed is not None:
+        raise UserError(f"{file}: entry {unnamed!r} is not a parameter's name; wanted what model.state_dict() gives")
     bad = next((k for k, v in state.items() if v.is_floating_point() and not bool(v.isfinite().all())), None)
     if bad is not None:
         raise UserError(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -71,9 +72,13 @@ class Classifier(nn.Module):
         """A faster copy for measuring: BatchNorm folded into convolutions, channels last.
 
         Module names stay, so units can still be asked for by name. The copy's card counts the folded
-        sites; networks without any are returned as a plain copy.
+        sites; networks without any are returned as a plain copy, those that cannot be copied as they are.
         """
-        twin = copy.deepcopy(self).eval()
+        try:
+            twin = copy.deepcopy(self).eval()
+        except Exception as error:  # a user's module may hold anything
+            logging.getLogger("gradlens").info("BatchNorm not folded: %s", error)
+            return self
         sites = fold_batchnorm(twin.net)
         if sites:
             twin = twin.to(memory_format=torch.channels_last)

@@ -61,8 +61,17 @@ def _pair(node: torch.fx.Node, modules: dict[str, nn.Module], calls: list) -> tu
         return None
     conv, norm = str(source.target), str(node.target)
     once = calls.count(conv) == 1 and calls.count(norm) == 1
-    tracked = modules[norm].running_mean is not None
-    return (conv, norm) if isinstance(modules[conv], nn.Conv2d) and once and tracked else None
+    return (conv, norm) if once and _is_plain(modules[conv]) and _is_known(modules[norm]) else None
+
+
+def _is_plain(conv: nn.Module) -> bool:
+    """A convolution that owns its weight: not a subclass, not under weight or spectral normalisation."""
+    return type(conv) is nn.Conv2d and "weight" in conv._parameters
+
+
+def _is_known(norm: nn.Module) -> bool:
+    """A BatchNorm that does nothing else than its kind does, from statistics of its own."""
+    return type(norm) in (nn.BatchNorm2d, BatchNormAct2d) and norm.running_mean is not None
 
 
 def _fold(modules: dict[str, nn.Module], conv_name: str, norm_name: str) -> None:

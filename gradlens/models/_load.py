@@ -3,6 +3,8 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,7 +61,8 @@ def load_model(
     if isinstance(spec, nn.Module):
         built, checkpoint, name = _Built(spec, type(spec).__name__), None, type(spec).__name__
     else:
-        built, checkpoint, name = _from_text(str(spec), arch, weights, num_classes)
+        with _fixed_seed():
+            built, checkpoint, name = _from_text(str(spec), arch, weights, num_classes)
     sites = swap_activations(built.net, activation) if activation else 0
     notes, used = [f"{sites} activations swapped for {activation}"] if sites else [], built.weights
     if checkpoint and weights != "random":
@@ -82,6 +85,14 @@ def load_model(
         options=None if isinstance(spec, nn.Module) else {**options, "spec": str(spec)},
     )
     return Classifier(built.net, card).eval().to(choose_device(device))
+
+
+@contextmanager
+def _fixed_seed() -> Iterator[None]:
+    """A model with random weights is the same model every time; the caller's random numbers go on."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        yield
 
 
 def choose_device(device: str) -> torch.device:
@@ -114,7 +125,7 @@ def _from_text(
     kwargs = checkpoint.arch_kwargs if not arch else {}
     # The file's own activation is part of the architecture that its weights were trained with.
     built = _architecture(architecture, kwargs, num_classes or checkpoint.num_classes or _rows_of_head(checkpoint))
-    if checkpoint.activation and checkpoint.activation not in activation_names(built.net):
+    if checkpoint.activation and checkpoint.activation != "+".join(activation_names(built.net)):
         swap_activations(built.net, checkpoint.activation)
     return built, checkpoint, Path(spec).name.removesuffix(".tar").rpartition(".")[0]
 
@@ -132,10 +143,7 @@ def _timm(name: str, pretrained: bool, num_classes: int | None) -> _Built:
         raise UserError(unknown("architecture", name, [*timm.list_models(), *ZOO]))
     kwargs: dict[str, Any] = {"num_classes": num_classes} if num_classes else {}
     try:
-        # A fixed seed, so that a model with random weights is the same model every time.
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            net = timm.create_model(name, pretrained=pretrained, **kwargs)
+        net = timm.create_model(name, pretrained=pretrained, **kwargs)
     except Exception as error:
         if not pretrained:
             raise
@@ -153,10 +161,9 @@ def _call(spec: str, kwargs: dict[str, Any]) -> nn.Module:
     """Build ``package.module:callable`` or ``path/file.py:callable``."""
     where, _, name = spec.rpartition(":")
     try:
-        function = getattr(_import(where), name)
-    except (ImportError, AttributeError, FileNotFoundError) as error:
-        raise UserError(f"cannot import '{spec}' ({error}); wanted module:callable or file.py:callable") from None
-    net = function(**kwargs)
+        net = getattr(_import(where), name)(**kwargs)
+    except Exception as error:  # the user's code may raise anything, so its trace is kept
+        raise UserError(f"cannot build '{spec}' ({error!r}); wanted module:callable or file.py:callable") from error
     if not isinstance(net, nn.Module):
         raise UserError(f"{spec} returned a {type(net).__name__}; wanted a callable that returns an nn.Module")
     return net
@@ -165,7 +172,8 @@ def _call(spec: str, kwargs: dict[str, Any]) -> nn.Module:
 def _import(where: str) -> Any:
     if not where.endswith(".py"):
         return importlib.import_module(where)
-    spec = importlib.util.spec_from_file_location(Path(where).stem, where)
+    # Under a name of its own, so that a file called utils.py does not replace the module utils.
+    spec = importlib.util.spec_from_file_location(f"gradlens_model_{Path(where).stem}", where)
     if spec is None or spec.loader is None:
         raise ImportError(f"{where} is not a Python file")
     module = importlib.util.module_from_spec(spec)

@@ -1,0 +1,49 @@
+"""Words of a command line → a command, with every mistake in one line.
+
+tyro draws its errors as boxes over many lines; what it says is kept, the drawing is not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import tyro
+
+from gradlens._registry import unknown
+from gradlens._types import UserError
+
+_DRAWING = re.compile(r"\x1b\[[0-9;]*m|[╭╮╰╯│─╌━┃|]+")
+
+
+def parse(command: Any, name: str, words: Sequence[str]) -> Any:
+    """An instance of the command's dataclass; raises UserError for what does not fit."""
+    _check_flags(command, name, words)
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(command, args=list(words), prog=f"gradlens {name}", description=command.__doc__)
+    except SystemExit as leaving:
+        if not leaving.code:
+            raise
+        raise UserError(f"{_one_line(said.getvalue())}; see gradlens {name} --help") from None
+
+
+def _check_flags(command: Any, name: str, words: Sequence[str]) -> None:
+    """Refuse a flag that the command does not have, offering the nearest."""
+    fields = [f.name.replace("_", "-") for f in dataclasses.fields(command)]
+    known = {f"--{f}" for f in fields} | {f"--no-{f}" for f in fields} | {"--help"}
+    for word in words:
+        flag = word.partition("=")[0].replace("_", "-")
+        if flag.startswith("--") and flag not in known:
+            raise UserError(unknown(f"flag of {name}", flag, known))
+
+
+def _one_line(drawn: str) -> str:
+    lines = [" ".join(_DRAWING.sub(" ", line).split()) for line in drawn.splitlines()]
+    said = [line for line in lines if line and not line.startswith("For full helptext")]
+    return ": ".join(said[:2]).rstrip(".:;") if said else "the command line cannot be read"

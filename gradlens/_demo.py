@@ -1,0 +1,123 @@
+"""``gradlens demo``: from nothing to a checkpoint, a run, a table and figures on embedded data."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from rich.console import Console
+from torch import Tensor, nn
+
+from gradlens._files import make_folder
+from gradlens._run import analyze
+from gradlens._terminal import print_runs
+from gradlens._types import Preprocess, UserError
+from gradlens.data import Data, load_data
+from gradlens.models import load_model, save_checkpoint
+from gradlens.models._zoo import digits_cnn
+from gradlens.plotting import draw, save
+
+MEAN, STD = (0.5,) * 3, (0.5,) * 3
+FIGURES = (
+    "gradient_gallery",
+    "gradient_norm_distribution",
+    "channel_distribution",
+    "edge_overlay",
+    "edge_concentration",
+)
+
+
+def demo(out: Path, epochs: int = 30) -> dict[str, Any]:
+    """Train, save, open again as a user would, analyze and draw; returns what it wrote."""
+    console = Console()
+    _clear(out)
+    console.print("[bold]1.[/bold] training a small GELU network on scikit-learn's digits")
+    start = time.monotonic()
+    checkpoint = out / "digits.pt"
+    _train(checkpoint, epochs)
+    console.print(f"   saved {checkpoint} after {time.monotonic() - start:.0f} s")
+    console.print("[bold]2.[/bold] opening it again, and analyzing the test images and an untrained twin")
+    test = load_data("digits", "test")
+    runs = {}
+    for weights in ("auto", "random"):
+        label = "trained" if weights == "auto" else "untrained"
+        run = analyze(load_model(checkpoint, weights=weights), test, out=out / label)
+        run.summary["model"] = label
+        runs[label] = run
+    print_runs(list(runs.values()), [out / label for label in runs])
+    console.print("[bold]3.[/bold] drawing")
+    files = [_figure(spec, list(runs.values()), out) for spec in FIGURES]
+    console.print(f"   {len(files)} figures in {out / 'figures'}")
+    _where_to_look(console, out, checkpoint)
+    return {"checkpoint": str(checkpoint), "runs": [str(out / r) for r in runs], "figures": [str(f) for f in files]}
+
+
+def _clear(out: Path) -> None:
+    """Replace an earlier demo, and nothing else."""
+    if out.exists() and any(out.iterdir()) and not (out / "digits.pt").exists():
+        raise UserError(f"{out} holds something other than a demo; choose another folder with -o")
+    if out.exists():
+        shutil.rmtree(out)
+    make_folder(out)
+
+
+def _train(checkpoint: Path, epochs: int) -> None:
+    train = load_data("digits", "train")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = digits_cnn()
+        _fit(net, train, epochs)
+    described = {"activation": "gelu", "mean": MEAN, "std": STD, "class_names": train.class_names}
+    save_checkpoint(
+        checkpoint,
+        net.state_dict(),
+        arch="digits_cnn",
+        preprocess=Preprocess(size=32, crop_pct=1.0),
+        num_classes=10,
+        **described,
+    )
+
+
+def _fit(net: nn.Module, data: Data, epochs: int) -> None:
+    """AdamW with a one-cycle schedule and small random shifts."""
+    image, label = torch.stack([x for x, *_ in data]), torch.as_tensor(data.labels)
+    optimizer = torch.optim.AdamW(net.parameters(), weight_decay=0.05)
+    steps = epochs * (len(image) // 64)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=steps)
+    net.train()
+    for _ in range(epochs):
+        for rows in torch.randperm(len(image))[: len(image) // 64 * 64].split(64):
+            x = (_shifted(image[rows]) - 0.5) / 0.5
+            loss = F.cross_entropy(net(x), label[rows], label_smoothing=0.05)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+    net.eval()
+
+
+def _shifted(image: Tensor, most: int = 2) -> Tensor:
+    down, along = torch.randint(-most, most + 1, (2,)).tolist()
+    return image.roll((down, along), (2, 3))
+
+
+def _figure(spec: str, runs: list, out: Path) -> Path:
+    return save(draw(spec, runs), out / "figures" / f"{spec.partition(':')[0]}.pdf", runs)
+
+
+def _where_to_look(console: Console, out: Path, checkpoint: Path) -> None:
+    console.print(
+        f"""
+[bold]Where to look next[/bold]
+  open the figures              {out / "figures"}
+  what is in the checkpoint     gradlens info {checkpoint}
+  your own images               gradlens analyze {checkpoint} --data FOLDER
+  in Python                     run = gl.Run.load("{out / "trained"}"); run.top("l1", 8).samples
+  all measures and figures      gradlens list""",
+        highlight=False,
+        soft_wrap=True,
+    )
