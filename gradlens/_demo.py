@@ -13,6 +13,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from gradlens._files import make_folder
+from gradlens._results import Run
 from gradlens._run import analyze
 from gradlens._terminal import print_runs
 from gradlens._types import Preprocess, UserError
@@ -42,18 +43,15 @@ def demo(out: Path, epochs: int = 30) -> dict[str, Any]:
     console.print(f"   saved {checkpoint} after {time.monotonic() - start:.0f} s")
     console.print("[bold]2.[/bold] opening it again, and analyzing the test images and an untrained twin")
     test = load_data("digits", "test")
-    runs = {}
-    for weights in ("auto", "random"):
-        label = "trained" if weights == "auto" else "untrained"
-        run = analyze(load_model(checkpoint, weights=weights), test, out=out / label)
-        run.summary["model"] = label
-        runs[label] = run
-    print_runs(list(runs.values()), [out / label for label in runs])
+    models = [load_model(checkpoint), load_model(checkpoint, weights="random")]
+    folders = [out / model.card.name for model in models]
+    runs = [analyze(model, test, out=folder) for model, folder in zip(models, folders, strict=True)]
+    print_runs(runs, folders)
     console.print("[bold]3.[/bold] drawing")
-    files = [_figure(spec, list(runs.values()), out) for spec in FIGURES]
+    files = [_figure(spec, runs, out) for spec in FIGURES]
     console.print(f"   {len(files)} figures in {out / 'figures'}")
     _where_to_look(console, out, checkpoint)
-    return {"checkpoint": str(checkpoint), "runs": [str(out / r) for r in runs], "figures": [str(f) for f in files]}
+    return {"checkpoint": str(checkpoint), "runs": [str(f) for f in folders], "figures": [str(f) for f in files]}
 
 
 def _clear(out: Path) -> None:
@@ -105,7 +103,7 @@ def _shifted(image: Tensor, most: int = 2) -> Tensor:
     return image.roll((down, along), (2, 3))
 
 
-def _figure(spec: str, runs: list, out: Path) -> Path:
+def _figure(spec: str, runs: list[Run], out: Path) -> Path:
     return save(draw(spec, runs), out / "figures" / f"{spec.partition(':')[0]}.pdf", runs)
 
 
@@ -116,7 +114,7 @@ def _where_to_look(console: Console, out: Path, checkpoint: Path) -> None:
   open the figures              {out / "figures"}
   what is in the checkpoint     gradlens info {checkpoint}
   your own images               gradlens analyze {checkpoint} --data FOLDER
-  in Python                     run = gl.Run.load("{out / "trained"}"); run.top("l1", 8).samples
+  in Python                     run = gl.Run.load("{out / "digits"}"); run.top("l1", 8).samples
   all measures and figures      gradlens list""",
         highlight=False,
         soft_wrap=True,

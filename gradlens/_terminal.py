@@ -7,48 +7,55 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
 from gradlens._results import Run
 
-# Row title, key of the summary, how to read it. A key with an interval is followed by it.
+# Row title, key of the summary, how to read it.
 ROWS = (
-    ("top-1 (%)", "top1", "accuracy on these very images"),
-    ("L1 norm, mean", "l1_mean", "nats per unit pixel; ε · L1 is the first-order loss gain of an L∞ attack"),
-    ("L1 norm, correct", "l1_mean_correct", ""),
-    ("L1 norm, wrong", "l1_mean_wrong", ""),
-    ("L1 norm, median", "l1_median", "far below the mean: a few images hold most of the gradient"),
-    ("Gini of L1", "l1_gini", "0 all images equal, 1 one image holds everything"),
-    ("AUC of wrong by L1", "l1_auc_wrong", "0.5 says nothing, 1 separates wrong from right"),
-    ("AUC of wrong by loss", "loss_auc_wrong", "what L1 must be compared with"),
-    ("share R", "share_r_mean", "1/3 when the channels are even"),
+    ("top-1 (%)", "top1", "on these very images"),
+    ("L1 norm, mean", "l1_mean", "nats per unit pixel; ε · L1 is an attack's first-order gain"),
+    ("   correct", "l1_mean_correct", ""),
+    ("   wrong", "l1_mean_wrong", ""),
+    ("   median", "l1_median", "far below the mean: few images hold most"),
+    ("   Gini", "l1_gini", "0 all images equal, 1 one holds everything"),
+    ("AUC of wrong, L1", "l1_auc_wrong", "0.5 says nothing, 1 separates"),
+    ("   the loss's own", "loss_auc_wrong", "what L1 must be compared with"),
+    ("share R", "share_r_mean", "1/3 when even"),
     ("share G", "share_g_mean", ""),
     ("share B", "share_b_mean", ""),
-    ("luminance coherence", "luminance_coherence_mean", "1 channels pull together, 1/3 independent"),
-    ("edge correlation", "edge_corr_contour_mean", "log |g| with log contour energy, −1 … 1"),
-    ("   beyond null", "edge_corr_contour_excess", "0: no more than on other images' edges"),
-    ("edge AUC", "edge_auc_canny_mean", "0.5 says nothing, 1 all edge pixels above all others"),
+    ("luminance coherence", "luminance_coherence_mean", "1 channels agree, 1/3 independent"),
+    ("edge correlation", "edge_corr_contour_mean", "of log |g| with log contour energy"),
+    ("   beyond null", "edge_corr_contour_excess", "0: as on other images' edges"),
+    ("edge AUC", "edge_auc_canny_mean", "0.5 says nothing"),
     ("   beyond null", "edge_auc_canny_excess", ""),
-    ("edge mass", "edge_mass_canny_mean", "0 no more than the edges' area, 1 all of |g|"),
+    ("edge mass", "edge_mass_canny_mean", "0 no more than the edges' area, 1 all"),
     ("   beyond null", "edge_mass_canny_excess", ""),
-    ("class selectivity", "class_selectivity_mean", "0 none, 1 units answer to one class; biased up by few images"),
-    ("ω² of class", "omega_squared_mean", "share of a unit's variance that the class explains, unbiased"),
+    ("class selectivity", "class_selectivity_mean", "0 none, 1 one class a unit; biased up by few images"),
+    ("ω² of class", "omega_squared_mean", "share of a unit's variance; unbiased"),
 )
+WIDE = 100
 
 
 def print_runs(runs: Sequence[Run], folders: Sequence[Path]) -> None:
     """The runs side by side, a column each, with the meaning of each number and the warnings."""
     console = Console()
-    table = Table(title=f"{runs[0].summary['data']}, {runs[0].summary['images']:,} images", title_justify="left")
-    table.add_column("")
+    title = f"{runs[0].summary['data']}, {runs[0].summary['images']:,} images, ± 95 % intervals"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+    table.add_column("", no_wrap=True)
     for run in runs:
-        table.add_column(run.label, justify="right")
-    table.add_column("how to read it", style="dim")
+        table.add_column(run.label, justify="right", no_wrap=True)
+    wide = console.width >= WIDE
+    if wide:
+        table.add_column("how to read it", style="dim")
     for title, key, meaning in ROWS:
         if any(_known(run.summary.get(key)) for run in runs):
-            table.add_row(title, *(_cell(run.summary, key) for run in runs), meaning)
+            table.add_row(title, *(_cell(run.summary, key) for run in runs), *([meaning] if wide else []))
     console.print(table)
+    if not wide:
+        console.print(f"[dim]how to read each number: widen the terminal to {WIDE} columns, or gradlens list analyzers")
     for run, folder in zip(runs, folders, strict=True):
         for warning in warnings(run):
             console.print(f"[bold yellow]{run.label}: {warning}")

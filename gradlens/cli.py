@@ -166,6 +166,8 @@ class Figure(_Common):
     """The file to write: .pdf, .png or .svg."""
     venue: str = "neurips"
     """Whose text width: cvpr, eccv, iclr, icml, neurips or tmlr."""
+    labels: str | None = None
+    """Names to show instead of the models' own, such as natural,robust."""
     where: str | None = None
     """Only images for which this holds, such as "correct and confidence > 0.9"."""
 
@@ -176,6 +178,8 @@ class Figure(_Common):
         if not self.runs:
             raise UserError(f"figure {self.name} needs a run to draw; give the folder of an analysis")
         runs = [Run.load(r).select(self.where) for r in self.runs]
+        for run, label in zip(runs, self.labels.split(",") if self.labels else (), strict=False):
+            run.summary["model"] = label
         file = save(draw(self.name, runs, venue=self.venue), self.out, runs)
         print(f"wrote {file}")
         return {"figure": str(file)}

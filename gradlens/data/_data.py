@@ -103,11 +103,7 @@ class Data:
 
     def batch(self, indices: Sequence[int]) -> Batch:
         """The images with these indices; raises UserError where one cannot be read."""
-        unknown = [int(i) for i in indices if not 0 <= i < len(self.source.labels)]
-        if unknown:
-            raise UserError(
-                f"no image {unknown[0]} in {self.name}; indices run from 0 to {len(self.source.labels) - 1}"
-            )
+        self._check_known(indices)
         batch, failures = self.read(indices)
         if failures:
             raise UserError(f"cannot read {next(iter(failures.values()))}")
@@ -148,7 +144,16 @@ class Data:
 
     def subset(self, indices: Sequence[int]) -> Data:
         """Only the images with these indices, in this order."""
+        self._check_known(indices)
+        if len(set(map(int, indices))) < len(indices):
+            raise UserError(f"a subset of {self.name} names an image twice; give each index once")
         return self._with(indices=np.asarray(indices, dtype=np.int64))
+
+    def _check_known(self, indices: Sequence[int]) -> None:
+        count = len(self.source.labels)
+        unknown = [int(i) for i in indices if not 0 <= i < count]
+        if unknown:
+            raise UserError(f"no image {unknown[0]} in {self.name}; indices run from 0 to {count - 1}")
 
     def _with(self, **changed: Any) -> Data:
         same = {k: getattr(self, k) for k in ("source", "split", "preprocess", "indices", "options")}

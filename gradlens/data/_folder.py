@@ -22,7 +22,7 @@ class Folder:
         self.name = root.name
         folders = sorted(p for p in self.root.iterdir() if p.is_dir() and not p.name.startswith("."))
         groups = [_images(f) for f in folders]
-        flat = [p for p in sorted(self.root.iterdir()) if p.suffix.lower() in SUFFIXES]
+        flat = [p for p in sorted(self.root.iterdir()) if _is_picture(p)]
         labelled = any(groups)
         if labelled:
             empty = [f.name for f, g in zip(folders, groups, strict=True) if not g]
@@ -52,8 +52,16 @@ def _choose_split(root: Path, split: str) -> Path:
     for name in SPLIT_NAMES.get(split, (split,)):
         if split and (root / name).is_dir():
             return root / name
+    held = sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+    if held and set(held) <= {name for names in SPLIT_NAMES.values() for name in names}:
+        raise UserError(f"{root} holds the splits {' and '.join(held)}, not '{split}'; ask for one that is there")
     return root
 
 
 def _images(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    return sorted(p for p in folder.rglob("*") if _is_picture(p))
+
+
+def _is_picture(file: Path) -> bool:
+    """By its name; hidden files are left out, such as the ``._x.jpg`` that macOS puts beside each picture."""
+    return file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file()

@@ -25,7 +25,7 @@ def open_image(path: Path) -> Image.Image:
         with Image.open(path) as image:
             return to_rgb(image)
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        reason = str(error).replace(str(path), path.name).splitlines()[0]
+        reason = (str(error) or type(error).__name__).replace(str(path), path.name).splitlines()[0]
         raise UnreadableError(f"{path}: {reason}") from None
 
 
@@ -82,6 +82,11 @@ def to_tensor(images: Any, preprocess: Preprocess | None = None) -> Tensor:
             raise UserError(f"cannot read {error}") from None
     if isinstance(images, np.ndarray) and images.dtype == np.uint8:
         stack = images if images.ndim == 4 else images[None]
+        if stack.ndim not in (3, 4) or (stack.ndim == 4 and stack.shape[-1] not in (3, 4)):
+            raise UserError(
+                f"an 8-bit array has shape {images.shape}; wanted (H, W, 3) or (B, H, W, 3): put channels last, "
+                "or give pixels in [0, 1] with channels first"
+            )
         return to_tensor([Image.fromarray(a) for a in stack], preprocess)
     if isinstance(images, Image.Image):
         return image_transform(preprocess)(to_rgb(images))[None]

@@ -62,6 +62,9 @@ def load_model(
         built, checkpoint, name = _Built(spec, type(spec).__name__), None, type(spec).__name__
     else:
         with _fixed_seed():
+            # A fixed seed, so that a model with random weights is the same model every time.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
             built, checkpoint, name = _from_text(str(spec), arch, weights, num_classes)
     sites = swap_activations(built.net, activation) if activation else 0
     notes, used = [f"{sites} activations swapped for {activation}"] if sites else [], built.weights
@@ -70,7 +73,7 @@ def load_model(
         notes += note
     mean, std = _normalisation(built, checkpoint, mean, std, normalized, name)
     card = ModelCard(
-        name=name,
+        name=f"{name}-random" if weights == "random" else name,
         spec=str(spec) if not isinstance(spec, nn.Module) else f"an nn.Module ({name})",
         arch=built.arch,
         mean=mean,
@@ -127,7 +130,7 @@ def _from_text(
     built = _architecture(architecture, kwargs, num_classes or checkpoint.num_classes or _rows_of_head(checkpoint))
     if checkpoint.activation and checkpoint.activation != "+".join(activation_names(built.net)):
         swap_activations(built.net, checkpoint.activation)
-    return built, checkpoint, Path(spec).name.removesuffix(".tar").rpartition(".")[0]
+    return built, checkpoint, Path(Path(spec).name.removesuffix(".tar")).stem
 
 
 def _architecture(name: str, kwargs: dict[str, Any], num_classes: int | None) -> _Built:

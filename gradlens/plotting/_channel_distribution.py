@@ -37,10 +37,8 @@ def channel_distribution(runs: Sequence[Run], ax: Axes | None = None) -> Figure:
         ylabel="density a decade",
     )
     panels[0].legend(loc="upper left", handlelength=2.6)
-    footnote(
-        panels[0].figure,
-        "exact zeros left out: " + ", ".join(f"{r.label} {c[2]:.1%}" for r, c in zip(runs, curves, strict=True)),
-    )
+    zeros = ", ".join(f"{run.label} {zero:.1%}" for run, (*_, zero) in zip(runs, curves, strict=True))
+    footnote(panels[0].figure, f"exact zeros left out: {zeros}")
     return panels[0].figure
 
 
