@@ -62,9 +62,6 @@ def load_model(
         built, checkpoint, name = _Built(spec, type(spec).__name__), None, type(spec).__name__
     else:
         with _fixed_seed():
-            # A fixed seed, so that a model with random weights is the same model every time.
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
             built, checkpoint, name = _from_text(str(spec), arch, weights, num_classes)
     sites = swap_activations(built.net, activation) if activation else 0
     notes, used = [f"{sites} activations swapped for {activation}"] if sites else [], built.weights
