@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
+import itertools
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -17,7 +18,7 @@ import tyro
 from gradlens._registry import unknown
 from gradlens._types import UserError
 
-_DRAWING = re.compile(r"\x1b\[[0-9;]*m|[╭╮╰╯│─╌━┃|]+")
+_DRAWING = re.compile(r"\x1b\[[0-9;]*m|[╭╮╰╯│─]+")
 
 
 def parse(command: Any, name: str, words: Sequence[str]) -> Any:
@@ -35,8 +36,8 @@ def parse(command: Any, name: str, words: Sequence[str]) -> Any:
 
 def _check_flags(command: Any, name: str, words: Sequence[str]) -> None:
     """Refuse a flag that the command does not have, offering the nearest."""
-    fields = [f.name.replace("_", "-") for f in dataclasses.fields(command)]
-    known = {f"--{f}" for f in fields} | {f"--no-{f}" for f in fields} | {"--help"}
+    fields = {f.name.replace("_", "-"): f.type for f in dataclasses.fields(command)}
+    known = {f"--{f}" for f in fields} | {f"--no-{f}" for f, kind in fields.items() if kind == "bool"} | {"--help"}
     for word in words:
         flag = word.partition("=")[0].replace("_", "-")
         if flag.startswith("--") and flag not in known:
@@ -44,6 +45,7 @@ def _check_flags(command: Any, name: str, words: Sequence[str]) -> None:
 
 
 def _one_line(drawn: str) -> str:
-    lines = [" ".join(_DRAWING.sub(" ", line).split()) for line in drawn.splitlines()]
-    said = [line for line in lines if line and not line.startswith("For full helptext")]
-    return ": ".join(said[:2]).rstrip(".:;") if said else "the command line cannot be read"
+    """The first paragraph inside the box, after its title."""
+    lines = [" ".join(_DRAWING.sub(" ", line).split()) for line in drawn.splitlines()[1:]]
+    paragraph = itertools.takewhile(bool, lines)
+    return " ".join(paragraph).rstrip(".:") or "the command line cannot be read"

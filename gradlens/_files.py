@@ -20,8 +20,9 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
             os.fsync(stream.fileno())
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise UserError(f"cannot write {path}: {error.strerror or error}; choose another output") from None
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def make_folder(path: Path) -> Path:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Self
+from functools import partial
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -33,14 +34,29 @@ def measuring(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def full_float32() -> Iterator[None]:
-    """Matrix products and convolutions in float32 rather than in the GPU's shorter TF32."""
-    matmul, convolution = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = matmul.allow_tf32, convolution.allow_tf32
+    """Matrix products and convolutions in float32 rather than in TF32 or another shorter type."""
+    switches = [s for s in _precision_switches() if s[1] != s[2]]
     try:
-        matmul.allow_tf32 = convolution.allow_tf32 = False
+        for turn, _, full in switches:
+            turn(full)
         yield
     finally:
-        matmul.allow_tf32, convolution.allow_tf32 = before
+        for turn, before, _ in switches:
+            turn(before)
+
+
+def _precision_switches() -> list[tuple[Callable, Any, Any]]:
+    """Each as ``(setter, present value, value of full precision)``."""
+    backends: Any = torch.backends
+    try:
+        return [
+            (torch.set_float32_matmul_precision, torch.get_float32_matmul_precision(), "highest"),
+            (partial(setattr, backends.cudnn, "allow_tf32"), backends.cudnn.allow_tf32, False),
+        ]
+    except RuntimeError:
+        # Who has used torch's newer switches cannot read the older ones any more.
+        gpu, cpu = (backends.cuda.matmul, backends.cudnn.conv), (backends.mkldnn.matmul, backends.mkldnn.conv)
+        return [(partial(setattr, o, "fp32_precision"), o.fp32_precision, "ieee") for o in gpu + cpu]
 
 
 class UnitHooks:

@@ -8,9 +8,9 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -27,6 +27,7 @@ from gradlens.data import Data
 
 FLUSH_SECONDS = 30.0
 Observations = list[tuple[str, tuple[NDArray, ...]]]
+Result = TypeVar("Result")
 
 
 class Batches(Dataset):
@@ -54,6 +55,8 @@ class Batches(Dataset):
             num_workers=workers,
             collate_fn=_as_it_is,
             worker_init_fn=_leave_signals_to_the_parent,
+            # Of its own, or the loader would draw from the caller's random numbers.
+            generator=torch.Generator(),
         )
 
 
@@ -96,8 +99,9 @@ def measure_all(
         for k, batch, failures in batches:
             rows = None
             if batch is not None:
-                (rows, observations), size = _within_memory(measure, batch, size)
-                for name, values in observations:
+                pieces, size = within_memory(measure, batch, size)
+                rows = pd.concat([r for r, _ in pieces], ignore_index=True)
+                for name, values in itertools.chain.from_iterable(o for _, o in pieces):
                     tallies[name].update(*values)  # type: ignore[attr-defined]
             parts.add(k, rows, failures)
             if len(parts.failures) > allowed_failures:
@@ -124,11 +128,19 @@ def measurement(make: Callable[[Batch], Probe], analyzers: Sequence[Analyzer]) -
         observations: Observations = []
         for analyzer in analyzers:
             tail = suffix(analyzer)
-            columns |= {f"{name}{tail}": values for name, values in analyzer.measure(probe).items()}
+            found = {f"{name}{tail}": values for name, values in analyzer.measure(probe).items()}
+            _check_new(found, columns, analyzer)
+            columns |= found
             observations += [(f"{name_of(analyzer)}/{n}", v) for n, v in analyzer.observe(probe).items()]
         return _to_frame(columns), observations
 
     return measure
+
+
+def _check_new(found: Mapping[str, Any], columns: Mapping[str, Any], analyzer: Analyzer) -> None:
+    twice = next((name for name in found if name in columns), None)
+    if twice:
+        raise UserError(f"analyzer '{name_of(analyzer)}' gives a column '{twice}' that is there already; rename it")
 
 
 def name_of(analyzer: Analyzer) -> str:
@@ -166,19 +178,19 @@ def _to_frame(columns: dict[str, Any]) -> pd.DataFrame:
     return frame.astype({"index": np.int64, "label": np.int64, "prediction": np.int64})
 
 
-def _within_memory(measure: Callable, batch: Batch, size: int) -> tuple[tuple[pd.DataFrame, Observations], int]:
-    """Measure in pieces of ``size`` images, halved until the device's memory suffices."""
+def in_pieces(batch: Batch, size: int) -> list[Batch]:
+    return [batch[slice(i, i + size)] for i in range(0, len(batch), min(size, len(batch)))]
+
+
+def within_memory(function: Callable[[Batch], Result], batch: Batch, size: int) -> tuple[list[Result], int]:
+    """A function of pieces of ``size`` images, halved until the device's memory suffices."""
     while True:
-        pieces = [batch[slice(i, i + size)] for i in range(0, len(batch), min(size, len(batch)))]
         try:
-            results = [measure(p) for p in pieces]
+            return [function(piece) for piece in in_pieces(batch, size)], size
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
-            needed = str(error).splitlines()[0]
-        else:
-            rows = pd.concat([r for r, _ in results], ignore_index=True) if len(results) > 1 else results[0][0]
-            return (rows, list(itertools.chain.from_iterable(o for _, o in results))), size
+            needed = (str(error) or type(error).__name__).splitlines()[0]
         # Outside the handler, whose traceback would keep the failed attempt's memory.
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -188,7 +200,8 @@ def _within_memory(measure: Callable, batch: Batch, size: int) -> tuple[tuple[pd
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    said = any(text in str(error) for text in ("out of memory", "can't allocate memory"))
+    return said or isinstance(error, torch.OutOfMemoryError)
 
 
 def _as_it_is(item: Any) -> Any:

@@ -42,12 +42,25 @@ class Parts:
         if self.folder is None:
             return
         make_folder(self.folder)
-        path = self.folder / "contract.json"
-        if path.exists():
-            self._check(json.loads(path.read_text()), json.loads(json.dumps(contract, default=str)), resume)
-        else:
+        if next(self._states(), None) is None:
             text = json.dumps(contract, indent=1, default=str).encode()
-            write_atomically(path, lambda f: f.write(text))
+            write_atomically(self.folder / "contract.json", lambda f: f.write(text))
+        elif not resume:
+            raise UserError(
+                f"{self.folder.parent} holds an unfinished run; add --resume to go on with it, or choose another output"
+            )
+        self.join(contract)
+
+    def join(self, contract: Mapping[str, Any]) -> None:
+        """Take part in the run that was opened, by this process or by its fellow."""
+        if self.folder is None:
+            return
+        different = difference(json.loads((self.folder / "contract.json").read_text()), contract)
+        if different:
+            raise UserError(
+                f"{self.folder.parent} was begun with {different}; resume with the same settings, or choose another "
+                "output"
+            )
         for _, state in self._states():
             self._note(state)
 
@@ -117,18 +130,12 @@ class Parts:
         rows = pd.concat([pd.read_parquet(f) for f in files], ignore_index=True) if files else pd.DataFrame()
         return rows[rows["batch"].isin(batches)] if len(rows) else rows
 
-    def _check(self, found: Mapping[str, Any], wanted: Mapping[str, Any], resume: bool) -> None:
-        assert self.folder is not None
-        run = self.folder.parent
-        if not resume:
-            raise UserError(f"{run} holds an unfinished run; add --resume to go on with it, or choose another output")
-        different = [k for k in wanted if found.get(k) != wanted[k]]
-        if different:
-            k = different[0]
-            raise UserError(
-                f"{run} was begun with {k} = {_short(found.get(k))}, now {_short(wanted[k])}; resume with the "
-                "same settings, or choose another output"
-            )
+
+def difference(found: Mapping[str, Any], contract: Mapping[str, Any]) -> str:
+    """The first term in which what a file holds differs from a contract, with both values; empty if none."""
+    wanted = json.loads(json.dumps(contract, default=str))
+    changed = (f"{k} = {_short(found.get(k))}, now {_short(v)}" for k, v in wanted.items() if found.get(k) != v)
+    return next(changed, "")
 
 
 def _add(tallies: Tallies, fresh: Tallies, state: Mapping[str, Any]) -> None:

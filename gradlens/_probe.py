@@ -120,6 +120,10 @@ class Probe:
         """The largest probability, float64."""
         return self._logits64.softmax(1).amax(1)
 
+    def value(self, of: str = "loss") -> Values:
+        """The objective whose gradient ``gradient(of)`` is, float64 and detached."""
+        return self._value(of, self._logits64)
+
     def gradient(self, of: str = "loss") -> Images:
         """``grad[b] = ∂ objective_b / ∂ image_b``, ``(B, C, H, W)``, per unit pixel and signed.
 
@@ -130,7 +134,7 @@ class Probe:
             direction, scale = self.scaled_gradient(of)
             return (direction * scale.view(-1, 1, 1, 1)).to(direction.dtype)
         if of not in self._gradients:
-            value = objective.build(of)(self.logits, self.target, self._draw(of))
+            value = self._value(of, self.logits)
             keep = self.mode == "graph"
             (gradient,) = torch.autograd.grad(value.sum(), self.image, create_graph=keep, retain_graph=True)
             self._gradients[of] = gradient if keep else gradient.detach().requires_grad_()
@@ -168,15 +172,15 @@ class Probe:
         return self._units or {}
 
     def at(self, image: Images) -> Probe:
-        """The same look at other pixels: attacked, corrupted, masked."""
-        batch = Batch(image.detach(), self.batch.target, self.batch.index)
+        """The same look at other pixels of the same label: attacked, corrupted, masked."""
+        batch = Batch(image.detach(), self.target, self.batch.index)
         return Probe(self.model, batch, self.mode, self.seed, self.needs)
 
     def _cotangent(self, of: str) -> Float[Tensor, "b k"]:
         with torch.enable_grad():
             logits = self._logits64.detach().requires_grad_()
-            value = objective.build(of)(logits, self.target, self._draw(of))
-            return torch.autograd.grad(value.sum(), logits)[0]
+            return torch.autograd.grad(self._value(of, logits).sum(), logits)[0]
 
-    def _draw(self, of: str) -> Tensor:
-        return image_uniform(self.seed, self.batch.index, of).to(self.logits.device)
+    def _value(self, of: str, logits: Tensor) -> Values:
+        draw = image_uniform(self.seed, self.batch.index, of).to(logits.device)
+        return objective.build(of)(logits, self.target, draw)

@@ -115,12 +115,12 @@ def load_plugin(path: str) -> None:
         raise UserError(f"plugin {path} failed to import: {error!r}") from error
 
 
-def unknown(kind: str, name: str, known: Iterable[str]) -> str:
-    """The message for a name nobody knows, with the nearest ones offered."""
+def unknown(kind: str, name: str, known: Iterable[str], otherwise: str = "") -> str:
+    """The message for a name nobody knows, with the nearest ones offered, and what else would do."""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(names)}"
-    return f"unknown {kind} '{name}'; {hint}"
+    return f"unknown {kind} '{name}'; {hint}" + (f" {otherwise}" if otherwise else "")
 
 
 def parse_spec(spec: str) -> tuple[str, dict[str, str]]:

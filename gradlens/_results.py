@@ -27,6 +27,12 @@ HEADLINE = (
 )
 
 
+IDENTITY = (
+    *("weights", "arch", "activation", "mean", "std", "data_fingerprint", "preprocess_hash"),
+    *("analyzers", "seed", "precision"),
+)
+
+
 @dataclass
 class Run:
     """What was measured of one model on one data set.
@@ -52,7 +58,7 @@ class Run:
     @property
     def hash(self) -> str:
         """Identifies what was measured, for a figure's metadata."""
-        return digest({k: self.provenance.get(k) for k in ("weights", "data_fingerprint", "analyzers", "seed")})
+        return digest({k: self.provenance.get(k) for k in IDENTITY})
 
     @property
     def headline(self) -> dict[str, float]:
@@ -64,10 +70,13 @@ class Run:
         if not where:
             return self
         try:
-            return replace(self, samples=self.samples.query(where))
+            holds = self.samples.eval(where)
+            if not (isinstance(holds, pd.Series) and holds.dtype == bool):
+                raise ValueError("not true or false of an image")
         except Exception as error:
-            columns = ", ".join(self.samples.columns[:12])
-            raise UserError(f"cannot select '{where}' ({error}); it may use the columns {columns}, …") from None
+            reason, columns = " ".join(str(error).split()), ", ".join(self.samples.columns[:12])
+            raise UserError(f"cannot select '{where}' ({reason}); it may use the columns {columns}, …") from None
+        return replace(self, samples=self.samples[holds])
 
     def top(self, column: str, n: int = 8, where: str | None = None) -> Run:
         """The n images with the largest values of a column, largest first."""
@@ -76,6 +85,8 @@ class Run:
         chosen = self.select(where).samples
         if column not in chosen:
             raise UserError(unknown("column", column, chosen.columns))
+        if not pd.api.types.is_numeric_dtype(chosen[column]):
+            raise UserError(f"column '{column}' holds text, which has no largest; give a column of numbers such as l1")
         return replace(self, samples=chosen.nlargest(n, column))
 
     def probe(self, index: int) -> Probe:
@@ -93,6 +104,7 @@ class Run:
     def save(self, folder: str | Path) -> Path:
         """Write the run's folder; ``run.json`` comes last, so a folder that has it is complete."""
         out = make_folder(Path(folder))
+        (out / "run.json").unlink(missing_ok=True)
         write_atomically(out / "samples.parquet", lambda f: self.samples.to_parquet(f))
         write_atomically(out / "arrays.npz", lambda f: _write_arrays(f, self.arrays))
         make_folder(out / "examples")

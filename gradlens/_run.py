@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -15,7 +16,8 @@ from torch import nn
 
 from gradlens import _distributed
 from gradlens._loop import Batches, Stop, measure_all, measurement, name_of
-from gradlens._parts import Parts, Tallies
+from gradlens._parts import Parts, Tallies, difference
+from gradlens._pilot import show_pilot
 from gradlens._probe import Probe
 from gradlens._progress import track
 from gradlens._provenance import circumstances, contract
@@ -27,7 +29,6 @@ from gradlens.analyzers import STANDARD, Analyzer, Inline, Summary
 from gradlens.data import Data, load_data
 from gradlens.models import Classifier, ModelCard, load_model
 
-PILOT_IMAGES = 64
 PRECISIONS = ("float32", "bfloat16")
 
 
@@ -58,9 +59,9 @@ def analyze(
     model = as_classifier(model)
     data = as_data(data, model).limit(limit)
     chosen = resolve_analyzers(analyzers, [objective] if isinstance(objective, str) else objective)
-    _check_agreement(model, data, precision)
+    _check_precision(precision)
     terms = contract(model, data, chosen, batch_size, seed, precision)
-    folder = Path(out) if out is not None else None
+    folder = _output(out)
     if folder is not None and (folder / "run.json").exists():
         return _finished(folder, terms, resume)
     start = time.monotonic()
@@ -71,9 +72,9 @@ def analyze(
         return Probe(measured, batch.to(measured.device), seed=seed, needs=needs)
 
     parts = Parts(folder / "parts" if folder else None)
-    parts.open(terms, resume)
+    _open(parts, terms, resume)
     with _precision(precision, measured.device):
-        kept = _pilot(probe, data, chosen, examples)
+        kept = show_pilot(probe, data, chosen, examples, batch_size)
         tallies = _tallies(chosen)
         batches = Batches(data, batch_size)
         workers = _workers(workers, measured)
@@ -88,7 +89,7 @@ def analyze(
             run.save(folder)
             parts.remove()
     _distributed.barrier()
-    return run if _distributed.rank() == 0 else Run.load(_needs_folder(folder))
+    return run if folder is None or _distributed.rank() == 0 else Run.load(folder)
 
 
 def as_classifier(model: str | Path | nn.Module) -> Classifier:
@@ -117,7 +118,8 @@ def resolve_analyzers(
     found: list[Analyzer] = []
     for item in chosen:
         if isinstance(item, Analyzer):
-            found.append(item)
+            # A copy, since an analyzer that has seen one run's pilot images is of no use to another.
+            found.append(copy.deepcopy(item))
         elif isinstance(item, str):
             found += _with_objectives(item, objectives)
         elif callable(item):
@@ -143,33 +145,35 @@ def _with_objectives(spec: str, objectives: Sequence[str]) -> list[Analyzer]:
     return [analyzers_by_name.build(f"{spec}{joint}objective={name}") for name in objectives]
 
 
-def _check_agreement(model: Classifier, data: Data, precision: str) -> None:
+def _check_precision(precision: str) -> None:
     if precision not in PRECISIONS:
-        why = "; fp16 underflows gradients" if "16" in precision else ""
-        raise UserError(unknown("precision", precision, PRECISIONS) + why)
-    classes = model.card.num_classes
-    highest = int(data.labels.max(initial=-1))
-    if classes is not None and highest >= classes:
-        raise UserError(
-            f"{data.name} has labels up to {highest}, {model.card.name} has {classes} classes; give data with "
-            "the classes that the model was trained on"
-        )
+        why = "fp16 underflows gradients" if "16" in precision else ""
+        raise UserError(unknown("precision", precision, PRECISIONS, why))
 
 
 def _finished(folder: Path, terms: Mapping[str, Any], resume: bool) -> Run:
     """A run that is complete already: returned to who asks for the same one again."""
     run = Run.load(folder)
-    same = all(run.provenance.get(k) == terms[k] for k in ("weights", "data_fingerprint", "analyzers", "seed"))
-    if resume and same:
+    different = difference(run.provenance, terms)
+    if resume and not different:
         return run
-    what = "a finished run" if same else f"another run (of {run.summary.get('model')})"
+    what = f"another run, with {different}" if different else "a finished run"
     raise UserError(f"{folder} holds {what}; choose another output, or delete it")
 
 
-def _needs_folder(folder: Path | None) -> Path:
-    if folder is None:
+def _output(out: str | Path | None) -> Path | None:
+    if out is None and _distributed.world() > 1:
         raise UserError("several processes need a common folder for their parts; give an output")
-    return folder
+    return None if out is None else Path(out)
+
+
+def _open(parts: Parts, terms: Mapping[str, Any], resume: bool) -> None:
+    """The first process opens the run, the others join it."""
+    if _distributed.rank() == 0:
+        parts.open(terms, resume)
+    _distributed.barrier()
+    if _distributed.rank() != 0:
+        parts.join(terms)
 
 
 def _precision(name: str, device: torch.device) -> AbstractContextManager:
@@ -196,27 +200,6 @@ def _measure(
     stop = Stop()
     with stop.on_signals():
         measure_all(measure, tracked, parts, tallies, max(1, batches.images(range(len(batches))) / 100), stop)
-
-
-def _pilot(probe: Callable, data: Data, analyzers: Sequence[Analyzer], examples: int) -> dict[str, Any]:
-    """Show the analyzers the same few images of every class, and keep some as examples."""
-    batch, _ = data.read(data.limit(max(PILOT_IMAGES, examples)).indices.tolist())
-    if batch is None:
-        raise UserError(f"none of the first {PILOT_IMAGES} images of {data.name} can be read; check the folder")
-    look = probe(batch)
-    for analyzer in analyzers:
-        analyzer.fit(look)
-    direction, scale = look.scaled_gradient("loss")
-    # float16 cannot hold a gradient's size, so the direction is kept at unit size with its scale.
-    size = direction.abs().amax((1, 2, 3)).clamp(min=1e-30)
-    wanted = set(data.limit(examples).indices.tolist()) if examples else set()
-    rows = [r for r, i in enumerate(batch.index.tolist()) if i in wanted]
-    return {
-        "index": batch.index.numpy()[rows],
-        "image": batch.image.half().numpy()[rows],
-        "gradient": (direction / size.view(-1, 1, 1, 1)).cpu().half().numpy()[rows],
-        "scale": (scale * size).cpu().numpy()[rows],
-    }
 
 
 def _tallies(analyzers: Sequence[Analyzer]) -> Tallies:

@@ -85,7 +85,9 @@ def warnings(run: Run) -> list[str]:
 
 def print_facts(title: str, facts: Mapping[str, Any]) -> None:
     """A name and a value a line."""
-    table = Table(title=title, title_justify="left", show_header=False)
+    table = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     for name, value in facts.items():
         table.add_row(name.replace("_", " "), str(value))
     Console().print(table)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from tyro.conf import Positional, arg
+from tyro.conf import Positional, UseAppendAction, arg
 
 from gradlens._commandline import parse
 from gradlens._registry import KINDS, load_plugin, split_specs, unknown
@@ -29,8 +29,8 @@ Triple = tuple[float, float, float]
 
 @dataclass(frozen=True, kw_only=True)
 class _Common:
-    plugin: tuple[Path, ...] = ()
-    """Python files whose decorators add analyzers, objectives, figures, …"""
+    plugin: UseAppendAction[tuple[Path, ...]] = ()
+    """A Python file whose decorators add analyzers, objectives, figures, …; may be given again."""
     json: bool = False
     """Print one JSON object as the last line."""
 
@@ -286,7 +286,7 @@ def _overview() -> str:
 def _claim(method: Any) -> str:
     """The first sentence of a docstring, on one line."""
     paragraph = " ".join((method.__doc__ or "").strip().split("\n\n")[0].split())
-    return paragraph.removesuffix(".")
+    return paragraph.removesuffix(".").replace("``", "")
 
 
 def _folders(checkpoints: Sequence[str], out: Path | None, data: str) -> list[Path]:

@@ -30,7 +30,7 @@ class Analyzer:
     needs: ClassVar[tuple[str, ...]] = ()
 
     def fit(self, pilot: Probe) -> None:
-        """See the run's fixed pilot images once, before the first batch."""
+        """See the run's fixed pilot images, a piece at a time, before the first batch."""
 
     def measure(self, probe: Probe) -> Mapping[str, Tensor]:
         """``{column: (B,)}``; the numbers of one image do not depend on the others."""

@@ -32,10 +32,13 @@ class ClassSelectivity(Analyzer):
     _scale: dict[str, NDArray[np.float64]] = field(default_factory=dict, init=False, repr=False)
 
     def fit(self, pilot: Probe) -> None:
-        """Learn the number of classes, the layers and each layer's magnitude."""
+        """Learn the number of classes, the layers and each unit's magnitude."""
         self._classes = pilot.logits.shape[1]
         for layer, values in pilot.units().items():
-            self._scale[layer] = np.full(values.shape[1], float(values.detach().abs().max()))
+            peak = values.detach().abs().amax(0).double().cpu().numpy()
+            # A unit that slept through the pilot images may still wake up later.
+            scale = np.maximum(peak, peak.max() / 64)
+            self._scale[layer] = np.maximum(scale, self._scale.get(layer, scale))
 
     def tallies(self) -> dict[str, PerClass]:
         if not self._scale:
@@ -92,7 +95,10 @@ def omega_squared(count: NDArray, mean: NDArray, sum_of_squares: NDArray) -> NDA
         return np.full(mean.shape[1], np.nan)
     grand = (count * mean).sum(0) / n
     between = (count * (mean - grand) ** 2).sum(0)
-    total = np.maximum(sum_of_squares - n * grand**2, between)
+    total = sum_of_squares - n * grand**2
+    # What the tally cannot resolve counts as constant.
+    varies = total > 1e-8 * sum_of_squares
+    total = np.maximum(total, between)
     within = (total - between) / (n - k)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(total > 1e-12 * sum_of_squares, (between - (k - 1) * within) / (total + within), np.nan)
+        return np.where(varies, (between - (k - 1) * within) / (total + within), np.nan)

@@ -45,15 +45,16 @@ class EdgeConcentration(Analyzer):
     _bank: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False)
 
     def fit(self, pilot: Probe) -> None:
-        """Keep the pilot's edge maps as the null bank."""
+        """Add the pilot's edge maps to the null bank."""
         contour, canny = self._maps(pilot)
-        self._bank = {
+        seen = {
             "log_contour": _standardize(_log_contour(contour)),
             "contour": contour,
             "canny": canny,
             "label": pilot.target,
             "index": pilot.batch.index,
         }
+        self._bank = {k: torch.cat([self._bank[k], v]) if k in self._bank else v for k, v in seen.items()}
 
     def measure(self, probe: Probe) -> dict[str, Tensor]:
         direction, _ = probe.scaled_gradient(self.objective)
@@ -67,7 +68,7 @@ class EdgeConcentration(Analyzer):
         columns: dict[str, Tensor] = {}
         for name in MEASURES:
             needed = few.get(name, self.min_edge_pixels)
-            usable = others & (self._bank["canny"].sum(1) >= needed)
+            usable = others & (self._bank["canny"].sum(1) >= needed) & null[name].isfinite()
             value = torch.where(canny.sum(1) >= needed, own[name][:, 0], torch.nan)
             mean, deviation = _masked_moments(null[name], usable)
             columns |= {name: value, f"{name}_null": mean, f"{name}_z": (value - mean) / deviation}
@@ -134,14 +135,17 @@ def _log_gradient(magnitude: Pixels) -> Pixels:
 
 
 def _standardize(values: Pixels) -> Pixels:
+    """Mean 0 and variance 1 over pixels; missing where all values are equal."""
     centred = values - values.mean(1, keepdim=True)
-    return centred / centred.square().mean(1, keepdim=True).sqrt()
+    varies = values.amax(1, keepdim=True) > values.amin(1, keepdim=True)
+    return (centred / centred.square().mean(1, keepdim=True).sqrt()).where(varies, torch.nan)
 
 
 def _mid_ranks(magnitude: Pixels) -> Pixels:
     """Mid-ranks of every pixel in its image, over P, ``(0, 1]``, from 4,096 logarithmic bins.
 
     Bins span eight decades below the largest value and are 0.45 % of |g| wide; values in one bin tie.
+    Missing where the magnitude is zero everywhere or not finite somewhere.
     """
     top = magnitude.amax(1, keepdim=True)
     depth = (magnitude / top).clamp(min=1e-8).log10()
@@ -149,7 +153,7 @@ def _mid_ranks(magnitude: Pixels) -> Pixels:
     counts = torch.zeros(len(magnitude), RANK_BINS, device=magnitude.device)
     counts.scatter_add_(1, index, torch.ones_like(magnitude))
     middle = counts.cumsum(1) - (counts - 1) / 2
-    return middle.gather(1, index) / magnitude.shape[1]
+    return (middle.gather(1, index) / magnitude.shape[1]).where((top > 0) & top.isfinite(), torch.nan)
 
 
 def _masked_moments(values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

@@ -28,7 +28,7 @@ def attack(probe: Probe, name: str = "pgd", objective: str = "loss", **parameter
         look = probe.at(image)
         direction, scale = look.scaled_gradient(objective)
         # A step follows the direction only, so the scale that could underflow is left out.
-        return look.loss, direction * (scale > 0).view(-1, 1, 1, 1)
+        return look.value(objective), direction * (scale > 0).view(-1, 1, 1, 1)
 
     def noise(shape: tuple[int, ...]) -> Tensor:
         return image_uniform(probe.seed, probe.batch.index, f"attack/{name}", shape)

@@ -34,4 +34,4 @@ class Arrays:
 
 
 def _content(image: Tensor) -> str:
-    return hashlib.blake2b(image.contiguous().numpy(), digest_size=4).hexdigest()
+    return hashlib.blake2b(image.numpy().tobytes(), digest_size=4).hexdigest()

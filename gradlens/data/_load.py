@@ -38,4 +38,4 @@ def load_data(
         return Data(Folder(folder, split), split, options=options).limit(limit)
     if folder.exists():
         raise UserError(f"{folder} is a file; give a folder with one sub-folder a class")
-    raise UserError(unknown("data", name, EMBEDDED) + "; or give the path of a folder of images")
+    raise UserError(unknown("data", name, EMBEDDED, "Or give the path of a folder of images"))

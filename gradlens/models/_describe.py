@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from gradlens._types import UserError
+from gradlens._types import Preprocess, UserError
 from gradlens.models._checkpoint import Checkpoint, read_checkpoint
 from gradlens.models._classifier import Classifier
 
@@ -29,10 +29,15 @@ def describe(spec: str, load: Callable[[], Classifier]) -> dict[str, Any]:
         "weights_used": card.weights,
         "mean": card.mean,
         "std": card.std,
-        "preprocessing": f"{preprocess} (hash {preprocess.hash})" if preprocess else "none stated: pixels as they are",
+        "preprocessing": _in_words(preprocess) if preprocess else "none stated: pixels as they are",
         "batchnorm_folded": f"{model.folded().card.folded} sites",
         **({"notes": "; ".join(card.notes)} if card.notes else {}),
     }
+
+
+def _in_words(how: Preprocess) -> str:
+    resized = f"resized {how.interpolation} to {round(how.size / how.crop_pct)}, " if how.crop_pct != 1 else ""
+    return f"{resized}{how.crop_mode} {how.size} × {how.size} (hash {how.hash})"
 
 
 def _of_file(checkpoint: Checkpoint) -> dict[str, Any]:

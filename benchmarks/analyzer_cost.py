@@ -1,0 +1,78 @@
+"""What measuring costs beside the bare gradient loop: ResNet-50 at 224², photographs, float32, two cores.
+
+    python benchmarks/analyzer_cost.py [ROUNDS]
+
+The bare loop is a forward pass, the cross-entropy and its input gradient, with frozen parameters, on
+the same tensors; once on the model as it was loaded, and once on our folded copy of it.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from side_by_side import in_turns, ratio, write
+
+from gradlens import Batch, Preprocess, Probe, load_data, load_model
+from gradlens._loop import measurement
+from gradlens._run import resolve_analyzers
+from gradlens.analyzers import STANDARD
+from gradlens.models import Classifier
+
+BATCH = 16
+
+
+def bare(model: Classifier, batch: Batch) -> torch.Tensor:
+    image = batch.image.clone().requires_grad_()
+    loss = F.cross_entropy(model(image), batch.target, reduction="sum")
+    return torch.autograd.grad(loss, image)[0]
+
+
+def measuring(model: Classifier, pilot: Batch, chosen: list[str]):
+    analyzers = resolve_analyzers(chosen)
+    needs = frozenset(need for a in analyzers for need in a.needs)
+    for analyzer in analyzers:
+        analyzer.fit(Probe(model, pilot, needs=needs))
+    tallies = {n: t for a in analyzers for n, t in a.tallies().items()}
+    measure = measurement(lambda batch: Probe(model, batch, needs=needs), analyzers)
+
+    def run(batch: Batch) -> None:
+        _, observations = measure(batch)
+        for name, values in observations:
+            tallies[name.partition("/")[2]].update(*values)
+
+    return run
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(2)
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 7
+    model = load_model("timm:resnet50", weights="random", device="cpu").requires_grad_(False)
+    folded = model.folded()
+    data = load_data("photos").bind(Preprocess(224, 1.0))
+    pilot, batch = data.batch(data.limit(64).indices), data.batch(range(100, 100 + BATCH))
+    batch = replace(batch, target=batch.target * 100)
+    ways = {"bare": lambda: bare(model, batch), "bare, folded": lambda: bare(folded, batch)}
+    ways["gradient alone"] = lambda: Probe(folded, batch).gradient()
+    for name in STANDARD:
+        run = measuring(folded, pilot, [name])
+        ways[name] = lambda run=run: run(batch)
+    whole = measuring(folded, pilot, list(STANDARD))
+    ways["standard"] = lambda: whole(batch)
+    seconds = in_turns(ways, rounds)
+    cores = torch.get_num_threads()
+    alone = sorted(seconds["gradient alone"])[rounds // 2]
+    cost = {n: (sorted(seconds[n])[rounds // 2] - alone) * 1e3 * cores / BATCH for n in (*STANDARD, "standard")}
+    write(
+        "analyzer_cost",
+        {
+            "rounds": rounds,
+            "batch size": BATCH,
+            "standard over the bare loop": ratio(seconds, "standard", "bare"),
+            "standard over the bare loop on the folded model": ratio(seconds, "standard", "bare, folded"),
+            "ms an image and core beyond the gradient": cost,
+            "ms an image and core of the bare loop": sorted(seconds["bare"])[rounds // 2] * 1e3 * cores / BATCH,
+        },
+    )

@@ -1,0 +1,52 @@
+"""Throughput of the loss gradient: our probe against captum's Saliency on the same tensors, float32.
+
+python benchmarks/probe_against_captum.py [ROUNDS]
+"""
+
+from __future__ import annotations
+
+import sys
+
+import torch
+import torch.nn.functional as F
+from captum.attr import Saliency
+from side_by_side import in_turns, ratio, write
+
+from gradlens import Batch, Probe, load_model
+from gradlens.models import Classifier
+
+MODELS = {"resnet50": 8, "vit_small_patch16_224": 8, "swin_tiny_patch4_window7_224": 8}
+
+
+def compare(name: str, batch_size: int, rounds: int) -> dict:
+    model = load_model(f"timm:{name}", weights="random", device="cpu")
+    folded = model.folded()
+    torch.manual_seed(0)
+    batch = Batch(torch.rand(batch_size, 3, 224, 224), torch.arange(batch_size), torch.arange(batch_size))
+    saliency = Saliency(lambda x, y: F.cross_entropy(model(x), y, reduction="none"))
+
+    def captum() -> torch.Tensor:
+        image = batch.image.clone().requires_grad_()
+        return saliency.attribute(image, abs=False, additional_forward_args=batch.target)
+
+    def probe(of: Classifier) -> torch.Tensor:
+        return Probe(of, batch).gradient("loss")
+
+    difference = (captum() - probe(folded)).norm() / captum().norm()
+    ways = {"captum": captum, "probe": lambda: probe(folded), "probe, not folded": lambda: probe(model)}
+    seconds = in_turns(ways, rounds)
+    return {
+        "throughput over captum": ratio(seconds, "captum", "probe"),
+        "throughput over captum, not folded": ratio(seconds, "captum", "probe, not folded"),
+        "images a second": batch_size / sorted(seconds["probe"])[rounds // 2],
+        "folded sites": folded.card.folded,
+        "relative difference of the gradients": float(difference),
+        "batch size": batch_size,
+    }
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(2)
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 9
+    result = {name: compare(name, size, rounds) for name, size in MODELS.items()}
+    write("probe_against_captum", {"rounds": rounds, "models": result})

@@ -1,0 +1,455 @@
+"""Checkpoints and names become classifiers; what is in doubt is refused in one line."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import pickle
+import sys
+
+import numpy as np
+import pytest
+import timm
+import torch
+from refusals import refused
+from torch import nn
+
+from gradlens import Preprocess, load_model, swap_activations
+from gradlens.models import read_checkpoint, save_checkpoint
+from gradlens.models._zoo import digits_cnn
+
+MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
+
+
+def images(side=32, count=2):
+    return torch.rand(count, 3, side, side, generator=torch.Generator().manual_seed(1))
+
+
+def filled_state(value, net=None):
+    """A state dict whose first weight tells which one it is."""
+    state = (net or digits_cnn()).state_dict()
+    return {k: torch.full_like(v, value) if k == "0.weight" else v for k, v in state.items()}
+
+
+def net_with(*layers):
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.LazyLinear(3)).eval()
+
+
+@pytest.fixture
+def timm_file(tmp_path):
+    """What timm's train.py leaves behind, in miniature: 1 everywhere in raw weights' bias, 2 in EMA."""
+
+    def write(ema=True, **args):
+        state = timm.create_model("test_resnet", num_classes=7).state_dict()
+        content = {
+            "epoch": 3,
+            "arch": "resnet",
+            "args": argparse.Namespace(**{"model": "test_resnet", "num_classes": 7, "mean": None, "std": None, **args}),
+            "state_dict": {**state, "fc.bias": torch.ones(7)},
+            "metric": 61.5,
+        }
+        if ema:
+            content["state_dict_ema"] = {
+                f"module.{k}": v for k, v in {**state, "fc.bias": torch.full((7,), 2.0)}.items()
+            }
+        torch.save(content, tmp_path / "model_best.pth.tar")
+        return tmp_path / "model_best.pth.tar"
+
+    return write
+
+
+def test_a_random_timm_model_is_the_same_twice_and_leaves_the_callers_random_numbers():
+    before = torch.get_rng_state()
+    one, two = (load_model("timm:test_resnet", weights="random") for _ in range(2))
+    assert torch.equal(before, torch.get_rng_state())
+    assert torch.equal(one(images()), two(images()))
+    assert one.card.weights == "random"
+    assert one.card.preprocess.size == 160
+    assert one.card.mean == timm.get_pretrained_cfg("test_resnet").mean
+
+
+def test_a_callable_of_a_module_is_built_alike_twice():
+    one, two = (load_model("gradlens.models._zoo:digits_cnn", mean=MEAN, std=STD) for _ in range(2))
+    assert torch.equal(one(images()), two(images()))
+    assert one.card.num_classes == 10
+
+
+def test_a_callable_of_a_file_is_built_without_replacing_a_module_of_that_name(tmp_path):
+    (tmp_path / "json.py").write_text(
+        "from torch import nn\ndef net():\n    return nn.Sequential(nn.Flatten(), nn.Linear(12, 4))\n"
+    )
+    known = sys.modules["json"]
+    model = load_model(f"{tmp_path / 'json.py'}:net", normalized=True)
+    assert model(images(2)).shape == (2, 4)
+    assert sys.modules["json"] is known
+
+
+def test_mean_and_std_are_applied_per_channel():
+    net = digits_cnn().eval()
+    expected = net((images() - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1))
+    torch.testing.assert_close(load_model(net, mean=MEAN, std=STD)(images()), expected)
+    torch.testing.assert_close(load_model(net, normalized=True)(images()), net(images()))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{}, {"mean": MEAN}, {"std": STD}, {"normalized": False}],
+    ids=["nothing", "mean", "std", "normalized=False"],
+)
+def test_a_module_of_unknown_normalisation_is_refused(given):
+    with refused("Sequential", "--mean", "--std", "--normalized"):
+        load_model(digits_cnn(), **given)
+
+
+def test_a_contradictory_normalisation_is_refused():
+    with refused("drop mean and std"):
+        load_model(digits_cnn(), mean=MEAN, std=STD, normalized=True)
+    with refused("positive std"):
+        load_model(digits_cnn(), mean=MEAN, std=(1.0, 0.0, 1.0))
+
+
+@pytest.mark.parametrize(("weights", "used", "bias"), [("raw", "raw", 1.0), ("ema", "ema", 2.0), ("auto", "ema", 2.0)])
+def test_raw_and_ema_weights_of_a_timm_checkpoint_are_told_apart(timm_file, weights, used, bias):
+    card = (model := load_model(timm_file(), weights=weights)).card
+    assert model.net.fc.bias.tolist() == [bias] * 7
+    assert (card.weights, card.arch, card.num_classes) == (used, "test_resnet", 7)
+    assert card.notes == (f"the file holds raw and EMA weights: {used} used",)
+    assert card.mean == timm.get_pretrained_cfg("test_resnet").mean
+    assert len(card.sha256) == 64
+
+
+def test_a_timm_checkpoint_without_ema_uses_its_raw_weights_without_a_note(timm_file):
+    model = load_model(timm_file(ema=False))
+    assert model.net.fc.bias.tolist() == [1.0] * 7
+    assert (model.card.weights, model.card.notes) == ("raw", ())
+    with refused("no ema weights", "--weights auto"):
+        load_model(timm_file(ema=False), weights="ema")
+
+
+def test_the_normalisation_that_timm_was_trained_with_wins_over_the_architectures(timm_file):
+    assert load_model(timm_file(mean=MEAN, std=STD)).card.mean == MEAN
+
+
+def test_a_bare_state_dict_opens_with_an_architecture_and_without_training_prefixes(tmp_path):
+    state = filled_state(7.0)
+    torch.save({f"module._orig_mod.{k}": v for k, v in state.items()}, tmp_path / "w.pt")
+    model = load_model(tmp_path / "w.pt", arch="digits_cnn", mean=MEAN, std=STD)
+    assert bool((model.net[0].weight == 7).all())
+    assert read_checkpoint(tmp_path / "w.pt").stripped == ("module.", "_orig_mod.")
+
+
+def test_our_own_checkpoint_opens_without_flags(tmp_path):
+    described = {
+        "activation": "softplus",
+        "mean": MEAN,
+        "std": STD,
+        "class_names": tuple("abcdefg"),
+        "preprocess": Preprocess(size=40, crop_pct=0.9, interpolation="bilinear", crop_mode="squash"),
+        "arch_kwargs": {"width": 8},
+        "ema": filled_state(2.0, digits_cnn(7, width=8)),
+    }
+    save_checkpoint(tmp_path / "own.pt", filled_state(1.0, digits_cnn(7, width=8)), arch="digits_cnn", **described)
+    model, raw = load_model(tmp_path / "own.pt"), load_model(tmp_path / "own.pt", weights="raw")
+    card = model.card
+    assert (card.mean, card.std, card.class_names) == (MEAN, STD, tuple("abcdefg"))
+    assert (card.activation, card.num_classes, card.preprocess) == ("softplus", 7, described["preprocess"])
+    assert sum(isinstance(m, nn.Softplus) for m in model.modules()) == 3
+    assert bool((model.net[0].weight == 2).all())
+    assert bool((raw.net[0].weight == 1).all())
+
+
+def test_a_saved_activation_replaces_every_other_kind(tmp_path):
+    (tmp_path / "two.py").write_text(
+        "from torch import nn\ndef net():\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(12, 4), nn.ReLU(), nn.Linear(4, 4), nn.GELU())\n"
+    )
+    arch = f"{tmp_path / 'two.py'}:net"
+    state = load_model(arch, normalized=True).net.state_dict()
+    save_checkpoint(tmp_path / "own.pt", state, arch=arch, activation="gelu", mean=MEAN, std=STD)
+    assert load_model(tmp_path / "own.pt").card.activation == "gelu"
+
+
+def test_an_activation_asked_for_is_swapped_in_and_recorded(tmp_path):
+    torch.save(digits_cnn().state_dict(), tmp_path / "w.pt")
+    relu = load_model(tmp_path / "w.pt", arch="digits_cnn", activation="relu", mean=MEAN, std=STD)
+    assert sum(isinstance(m, nn.ReLU) for m in relu.modules()) == 3
+    assert relu.card.activation == "relu"
+    assert relu.card.notes == ("3 activations swapped for relu",)
+    assert relu.card.options["activation"] == "relu"
+    assert load_model(tmp_path / "w.pt", arch="digits_cnn", mean=MEAN, std=STD).card.activation == "gelu"
+
+
+def test_the_activation_is_swapped_before_the_weights_are_loaded(tmp_path, monkeypatch):
+    torch.save(digits_cnn().state_dict(), tmp_path / "w.pt")
+    seen = []
+    real = nn.Module.load_state_dict
+
+    def spy(self, *args, **kwargs):
+        seen.extend(type(m).__name__ for m in self.modules())
+        return real(self, *args, **kwargs)
+
+    monkeypatch.setattr(nn.Module, "load_state_dict", spy)
+    load_model(tmp_path / "w.pt", arch="digits_cnn", activation="mish", mean=MEAN, std=STD)
+    assert seen.count("Mish") == 3
+    assert "GELU" not in seen
+
+
+@pytest.mark.parametrize(
+    ("name", "sites"),
+    [("resnet18", 17), ("mobilenetv3_small_050", 33), ("test_convnext", 9), ("test_efficientnet", 11)],
+)
+def test_swapping_counts_every_activation_of_timms_networks(name, sites):
+    net = timm.create_model(name)
+    assert swap_activations(net, "softplus") == sites
+    names = {type(m).__name__ for m in net.modules()}
+    assert "Softplus" in names
+    assert not names & {"ReLU", "GELU", "GELUTanh", "SiLU", "Hardswish"}
+
+
+def test_a_shared_activation_is_swapped_at_each_of_its_places():
+    shared = nn.ReLU(inplace=True)
+    net = nn.Sequential(nn.Linear(2, 2), shared, nn.Linear(2, 2), shared, nn.Sequential(shared))
+    assert swap_activations(net, "gelu") == 3
+    assert [type(m).__name__ for m in (net[1], net[3], net[4][0])] == ["GELU"] * 3
+    assert net[1] is not net[3]
+
+
+def test_a_swapped_activation_keeps_the_mode_of_the_one_it_replaces():
+    net = digits_cnn().eval()
+    swap_activations(net, "relu")
+    assert not any(m.training for m in net.modules())
+
+
+def test_a_network_without_activation_modules_cannot_be_swapped():
+    with refused("Linear", "no activation module", "nn.ReLU"):
+        swap_activations(nn.Linear(2, 2), "gelu")
+
+
+def randomised(name, **options):
+    """A timm network whose BatchNorm statistics are not the trivial ones."""
+    model = load_model(f"timm:{name}", weights="random", **options)
+    generator = torch.Generator().manual_seed(2)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            for tensor, low, high in ((module.running_mean, -0.2, 0.2), (module.running_var, 0.5, 1.5)):
+                tensor.uniform_(low, high, generator=generator)
+            for tensor, low, high in ((module.weight, 0.5, 1.5), (module.bias, -0.2, 0.2)):
+                tensor.data.uniform_(low, high, generator=generator)
+    return model
+
+
+def output_and_gradient(model, side):
+    image = images(side).to(model.mean.dtype).requires_grad_()
+    logits = model(image)
+    weight = torch.linspace(-1, 1, logits.shape[1])
+    return logits.detach(), torch.autograd.grad((logits * weight).sum(), image)[0]
+
+
+def relative_error(found, wanted):
+    return float((found - wanted).norm() / wanted.norm())
+
+
+@pytest.mark.parametrize(
+    ("name", "sites", "side"),
+    [("resnet18", 20, 64), ("resnet50", 53, 32), ("efficientnet_b0", 49, 32), ("test_vit", 0, 160)],
+)
+def test_folding_replaces_every_batchnorm_of_a_copy_exactly(name, sites, side):
+    model = randomised(name).double()
+    assert sum(isinstance(m, nn.BatchNorm2d) for m in model.modules()) == sites
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    folded = model.folded()
+    assert folded.card.folded == sites
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in folded.modules())
+    for found, wanted in zip(output_and_gradient(folded, side), output_and_gradient(model, side), strict=True):
+        assert relative_error(found, wanted) < 1e-12
+    assert [n for n, _ in folded.named_modules()] == [n for n, _ in model.named_modules()]
+    assert model.card.folded == 0
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "efficientnet_b0"])
+def test_folding_keeps_outputs_and_gradients_in_single_precision(name):
+    # A smooth activation, since rounding alone can put a ReLU on the other side of its kink.
+    model = randomised(name, activation="gelu")
+    for found, wanted in zip(output_and_gradient(model.folded(), 32), output_and_gradient(model, 32), strict=True):
+        assert relative_error(found, wanted) < 1e-5
+
+
+class ScaledNorm(nn.BatchNorm2d):
+    def forward(self, x):
+        return 3 * super().forward(x)
+
+
+def reused():
+    conv = nn.Conv2d(3, 3, 1)
+    return [conv, nn.BatchNorm2d(3), conv]
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.* is deprecated:FutureWarning")
+@pytest.mark.parametrize(
+    "layers",
+    [
+        lambda: [nn.Conv2d(3, 4, 3), ScaledNorm(4)],
+        lambda: [nn.utils.parametrizations.spectral_norm(nn.Conv2d(3, 4, 3)), nn.BatchNorm2d(4)],
+        lambda: [nn.utils.weight_norm(nn.Conv2d(3, 4, 3)), nn.BatchNorm2d(4)],
+        lambda: [timm.layers.StdConv2d(3, 4, 3), nn.BatchNorm2d(4)],
+        lambda: [nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, track_running_stats=False)],
+        lambda: [nn.Conv2d(3, 4, 3), nn.ReLU(), nn.BatchNorm2d(4)],
+        reused,
+    ],
+    ids=["own norm", "spectral norm", "weight norm", "standardised", "batch statistics", "not adjacent", "used twice"],
+)
+def test_what_cannot_be_folded_exactly_is_left_alone(layers):
+    net = net_with(*layers())
+    net(images())
+    for norm in (m for m in net.modules() if isinstance(m, nn.BatchNorm2d) and m.track_running_stats):
+        norm.running_mean.fill_(0.3)
+        norm.running_var.fill_(2.0)
+    model = load_model(net, normalized=True)
+    folded = model.folded()
+    assert folded.card.folded == 0
+    assert torch.equal(folded(images()), model(images()))
+
+
+def test_a_network_that_cannot_be_traced_is_measured_as_it_is():
+    class Branching(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.norm, self.head = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 3)
+
+        def forward(self, x):
+            x = self.norm(self.conv(x))
+            return self.head(x.mean((2, 3)) if float(x.sum()) > 0 else x.amax((2, 3)))
+
+    model = load_model(Branching(), normalized=True)
+    assert torch.equal(model.folded()(images()), model(images()))
+
+
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [(lambda x: (x.mean((2, 3)), x), "tuple"), (lambda x: {"logits": x}, "dict"), (lambda x: x, "(2, 3, 32, 32)")],
+    ids=["tuple", "dict", "map"],
+)
+def test_anything_but_a_matrix_of_logits_is_refused(output, said):
+    class Odd(nn.Module):
+        def forward(self, x):
+            return output(x)
+
+    with refused("Odd", said, "logits (B, K)"):
+        load_model(Odd(), normalized=True)(images())
+
+
+class RunsCode:
+    """A pickle that touches a file when it is opened without care."""
+
+    def __init__(self, target):
+        self.target = str(target)
+
+    def __reduce__(self):
+        return os.system, (f"touch '{self.target}'",)
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+@pytest.mark.parametrize("layout", ["pickle", "torch.save"])
+def test_code_in_a_checkpoint_is_never_run(tmp_path, layout, protocol):
+    content = {"state_dict": RunsCode(tmp_path / "touched")}
+    if layout == "pickle":
+        (tmp_path / "evil.pt").write_bytes(pickle.dumps(content, protocol=protocol))
+    else:
+        torch.save(content, tmp_path / "evil.pt", pickle_protocol=protocol)
+    with refused("evil.pt", "save"):
+        load_model(tmp_path / "evil.pt", arch="resnet18")
+    assert not (tmp_path / "touched").exists()
+
+
+def broken_files(folder):
+    """A file of every bad kind, by name."""
+    torch.save(digits_cnn().state_dict(), folder / "whole")
+    whole = (folder / "whole").read_bytes()
+    (folder / "empty").touch()
+    (folder / "truncated").write_bytes(whole[: len(whole) // 2])
+    (folder / "shortened").write_bytes(whole[:-50])
+    (folder / "random").write_bytes(np.random.default_rng(0).bytes(5000))
+    (folder / "text").write_text("<html>Not found</html>")
+    (folder / "folder").mkdir()
+    torch.save(nn.Linear(2, 2), folder / "module")
+    torch.save({"a": 3, "b": "c"}, folder / "numbers")
+    torch.save({0: torch.ones(2)}, folder / "unnamed")
+    torch.save([torch.ones(2)], folder / "list")
+    torch.save({}, folder / "nothing")
+    torch.save({"model": digits_cnn().state_dict()}, folder / "nested")
+    torch.save({**digits_cnn().state_dict(), "0.weight": torch.full((16, 3, 3, 3), torch.nan)}, folder / "nan")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("missing", ["no checkpoint", "timm:NAME"]),
+        ("empty", ["0 bytes"]),
+        ("truncated", ["truncated", "copy it again"]),
+        ("shortened", ["truncated", "copy it again"]),
+        ("random", ["not a readable PyTorch checkpoint", "5,000 bytes"]),
+        ("text", ["not a readable PyTorch checkpoint"]),
+        ("folder", ["is a folder"]),
+        ("module", ["torch.nn.modules.linear.Linear", "model.state_dict()"]),
+        ("numbers", ["'a' is a int", "dictionary of tensors"]),
+        ("unnamed", ["entry 0", "model.state_dict()"]),
+        ("list", ["holds a list", "model.state_dict()"]),
+        ("nothing", ["holds no weights"]),
+        ("nested", ["'model' is a", "'state_dict'"]),
+        ("nan", ["0.weight", "not finite", "earlier checkpoint"]),
+        ("whole", ["state dict", "--arch"]),
+    ],
+)
+def test_a_bad_file_is_refused_by_name(tmp_path, name, words):
+    broken_files(tmp_path)
+    with refused(str(tmp_path / name), *words):
+        load_model(tmp_path / name)
+
+
+def test_weights_of_another_architecture_are_refused_with_counts(tmp_path):
+    torch.save(digits_cnn().state_dict(), tmp_path / "w.pt")
+    wanted = len(timm.create_model("test_resnet").state_dict())
+    with refused(f"{wanted} keys missing (such as 'conv1", "20 unexpected (such as '0.weight')", "--arch"):
+        load_model(tmp_path / "w.pt", arch="test_resnet")
+
+
+def test_weights_of_another_number_of_classes_are_refused(tmp_path):
+    torch.save(digits_cnn(7).state_dict(), tmp_path / "w.pt")
+    with refused("(7, 1024)", "(10, 1024)", "--num-classes"):
+        load_model(tmp_path / "w.pt", arch="digits_cnn", num_classes=10, mean=MEAN, std=STD)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: load_model("timm:resnet5O", weights="random"), ["'resnet5O'", "did you mean", "resnet50"]),
+        (lambda: load_model("timm:test_resnet", weights="random", activation="gelo"), ["'gelo'", "gelu"]),
+        (lambda: load_model("timm:test_resnet", weights="rwa"), ["'rwa'", "raw"]),
+        (lambda: load_model("timm:test_resnet", weights="random", device="cuda:99"), ["cuda:99", "cannot be used"]),
+        (lambda: load_model("timm:test_resnet", weights="random", device="gpu"), ["'gpu'", "cannot be used"]),
+        (lambda: load_model("no_such_module:net"), ["no_such_module", "module:callable"]),
+        (lambda: load_model("gradlens.models._zoo:digits_cmm"), ["digits_cmm", "module:callable"]),
+        (lambda: load_model("json:loads"), ["json:loads", "module:callable"]),
+        (lambda: load_model("builtins:dict"), ["returned a dict", "nn.Module"]),
+        (lambda: load_model(":net"), ["':net'", "module:callable"]),
+    ],
+    ids=["arch", "activation", "weights", "cuda", "device", "module", "attribute", "arguments", "type", "unnamed"],
+)
+def test_a_wrong_name_is_refused_with_what_would_be_right(call, words):
+    with refused(*words):
+        call()
+
+
+def test_a_file_with_a_syntax_error_is_refused(tmp_path):
+    (tmp_path / "net.py").write_text("def net(:\n")
+    with refused("net.py:net", "SyntaxError"):
+        load_model(f"{tmp_path / 'net.py'}:net", normalized=True)
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(tmp_path):
+    save_checkpoint(tmp_path / "own.pt", filled_state(1.0), arch="digits_cnn", mean=MEAN, std=STD)
+    with pytest.raises(Exception, match="pickle"):
+        save_checkpoint(tmp_path / "own.pt", filled_state(2.0), arch=lambda: None)
+    assert load_model(tmp_path / "own.pt").net[0].weight.max() == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["own.pt"]

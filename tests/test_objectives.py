@@ -1,0 +1,111 @@
+import numpy as np
+import pytest
+import torch
+
+from gradlens._registry import objective
+from gradlens.objectives.probabilities import error_mass
+
+OBJECTIVES = list(objective)
+LOGITS = torch.randn(6, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 3
+TARGET = torch.tensor([0, 4, 2, 2, 1, 3])
+DRAW = torch.tensor([0.1, 0.9, 0.5, 0.3, 0.7, 0.01], dtype=torch.float64)
+
+each_objective = pytest.mark.parametrize("name", OBJECTIVES)
+
+
+def cotangent(name, logits, target, draw=None):
+    logits = logits.clone().requires_grad_()
+    (found,) = torch.autograd.grad(objective[name](logits, target, draw).sum(), logits)
+    return found
+
+
+def confident(gap):
+    """Logits whose label leads the others by ``gap``, ``gap + 1``, …, and the exact probability ratios."""
+    logits = -torch.arange(5, dtype=torch.float64)[None] - gap + 1
+    logits[0, 0] = 0
+    return logits, np.exp(logits[0, 1:].numpy())
+
+
+@each_objective
+def test_objective_is_one_number_an_image(name):
+    values = objective[name](LOGITS, TARGET, DRAW)
+    assert values.shape == (6,)
+    alone = torch.cat([objective[name](LOGITS[i : i + 1], TARGET[i : i + 1], DRAW[i : i + 1]) for i in range(6)])
+    assert torch.equal(values, alone)
+
+
+@each_objective
+def test_cotangent_is_the_central_difference(name):
+    step, differences = 1e-5, torch.empty_like(LOGITS)
+    for k in range(LOGITS.shape[1]):
+        nudge = step * torch.nn.functional.one_hot(torch.tensor(k), 5)
+        up, down = (objective[name](LOGITS + sign * nudge, TARGET, DRAW) for sign in (1, -1))
+        differences[:, k] = (up - down) / (2 * step)
+    torch.testing.assert_close(cotangent(name, LOGITS, TARGET, DRAW), differences, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("gap", [1, 40, 700])
+def test_loss_of_a_confident_image_keeps_its_digits(gap):
+    logits, ratio = confident(gap)
+    label = torch.tensor([0])
+    share = ratio / (1 + ratio.sum())
+    np.testing.assert_allclose(objective["loss"](logits, label), [np.log1p(ratio.sum())], rtol=1e-12)
+    np.testing.assert_allclose(error_mass(logits, label), [share.sum()], rtol=1e-12)
+    np.testing.assert_allclose(cotangent("loss", logits, label)[0, 1:], share, rtol=1e-12)
+    np.testing.assert_allclose(cotangent("loss", logits, label)[0, 0], -share.sum(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("gap", [40, 700])
+def test_loss_of_a_confidently_wrong_image_is_its_margin(gap):
+    logits, ratio = confident(gap)
+    label = torch.tensor([1])
+    np.testing.assert_allclose(objective["loss"](logits, label), [gap], rtol=1e-12)
+    np.testing.assert_allclose(error_mass(logits, label), [1], rtol=1e-12)
+    np.testing.assert_allclose(cotangent("loss", logits, label)[0, :2], [1, -1], rtol=1e-12)
+
+
+def test_soft_targets_average_the_hard_losses():
+    soft = torch.rand(6, 5, dtype=torch.float64).softmax(1)
+    hard = torch.stack([objective["loss"](LOGITS, torch.full((6,), k)) for k in range(5)], 1)
+    torch.testing.assert_close(objective["loss"](LOGITS, soft), (soft * hard).sum(1), rtol=1e-12, atol=0)
+    torch.testing.assert_close(cotangent("loss", LOGITS, soft), LOGITS.softmax(1) - soft, rtol=0, atol=1e-14)
+
+
+def test_soft_targets_with_one_class_are_hard():
+    soft = torch.nn.functional.one_hot(TARGET, 5).double()
+    torch.testing.assert_close(
+        objective["loss"](LOGITS, soft), objective["loss"](LOGITS, TARGET), rtol=1e-12, atol=1e-14
+    )
+
+
+def test_log_prob_is_the_negative_loss():
+    assert torch.equal(objective["log_prob"](LOGITS, TARGET), -objective["loss"](LOGITS, TARGET))
+
+
+def test_loss_cotangent_is_that_of_marginal_minus_label():
+    expected = cotangent("logsumexp", LOGITS, TARGET) - cotangent("true_logit", LOGITS, TARGET)
+    torch.testing.assert_close(cotangent("loss", LOGITS, TARGET), expected, rtol=0, atol=1e-14)
+
+
+def test_margin_is_positive_where_the_prediction_is_right():
+    right = LOGITS.argmax(1) == TARGET
+    assert 0 < right.sum() < 6
+    assert torch.equal(objective["margin"](LOGITS, TARGET) > 0, right)
+
+
+def test_predicted_logit_is_the_largest():
+    assert torch.equal(objective["predicted_logit"](LOGITS, TARGET), LOGITS.amax(1))
+
+
+@pytest.mark.parametrize("temperature", [0.5, 2.0])
+def test_sampled_class_follows_the_tempered_softmax(temperature):
+    logits = torch.tensor([0.3, -1.0, 0.9, 0.0], dtype=torch.float64)
+    draw = (torch.arange(10_000, dtype=torch.float64) + 0.5) / 10_000
+    values = objective.build(f"sampled_logit:temperature={temperature}")(logits.expand(10_000, 4), None, draw)
+    frequency = torch.stack([(values == v).double().mean() for v in logits])
+    torch.testing.assert_close(frequency, (logits / temperature).softmax(0), rtol=0, atol=2e-4)
+
+
+def test_sampled_class_exists_for_the_largest_draw():
+    draw = torch.full((6,), 1 - 2**-53, dtype=torch.float64)
+    assert torch.equal(objective["sampled_logit"](LOGITS, TARGET, draw), LOGITS[:, -1])
