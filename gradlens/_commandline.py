@@ -11,6 +11,7 @@ import io
 import itertools
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import tyro
@@ -49,3 +50,28 @@ def _one_line(drawn: str) -> str:
     lines = [" ".join(_DRAWING.sub(" ", line).split()) for line in drawn.splitlines()[1:]]
     paragraph = itertools.takewhile(bool, lines)
     return " ".join(paragraph).rstrip(".:") or "the command line cannot be read"
+
+
+def run_folders(checkpoints: Sequence[str], out: Path | None, data: str) -> list[Path]:
+    """A run folder for each checkpoint: ``out`` itself for one, ``out/LABEL`` for several."""
+    if not checkpoints:
+        raise UserError("no checkpoint given; give one or more files, or timm:NAME")
+    labels = [_label(c) for c in checkpoints]
+    twice = next((name for name in labels if labels.count(name) > 1), None)
+    if twice:
+        raise UserError(f"two checkpoints are called '{twice}'; rename one, or analyze them one at a time")
+    if out is None:
+        return [Path("runs") / f"{label}-{data}" for label in labels]
+    return [out] if len(labels) == 1 else [out / label for label in labels]
+
+
+def _label(checkpoint: str) -> str:
+    name = Path(checkpoint).name.removesuffix(".tar")
+    return Path(name.rpartition(":")[2]).stem if ":" in name else Path(name).stem
+
+
+def indices(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise UserError(f"images '{text}' are not indices; write them as 3,17,42") from None

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, UseAppendAction, arg
 
-from gradlens._commandline import parse
+from gradlens._commandline import indices, parse, run_folders
 from gradlens._registry import KINDS, load_plugin, split_specs, unknown
 from gradlens._types import Interrupted, UserError
 
@@ -107,7 +107,7 @@ class Analyze(_Common, _Model, _Data):
         from gradlens._run import analyze
         from gradlens._terminal import print_runs
 
-        runs, folders = [], _folders(self.checkpoints, self.out, Path(self.data).name)
+        runs, folders = [], run_folders(self.checkpoints, self.out, Path(self.data).name)
         for spec, folder in zip(self.checkpoints, folders, strict=True):
             run = analyze(
                 self.load(spec),
@@ -141,17 +141,15 @@ class Examples(_Common, _Model, _Data):
     def run(self) -> dict[str, Any]:
         from gradlens._run import analyze
 
-        data = self.open()
-        indices = _indices(self.images)
-        data.batch(indices)
-        folders = _folders(self.checkpoints, self.out, data.source.name)
+        chosen = indices(self.images)
+        data = self.open().subset(chosen)
+        folders = run_folders(self.checkpoints, self.out, data.source.name)
         for spec, folder in zip(self.checkpoints, folders, strict=True):
-            chosen = "sample_asymmetry,edge_concentration"
-            analyze(self.load(spec), data.subset(indices), chosen, folder, examples=len(indices), progress=False)
-        where = " ".join(map(str, folders))
-        print(f"kept {len(indices)} images of {data.name}; draw them with\n"
-              f"  gradlens figure gradient_gallery {where} -o gallery.pdf")  # fmt: skip
-        return {"folders": [str(f) for f in folders], "images": indices}
+            measures = "sample_asymmetry,edge_concentration"
+            analyze(self.load(spec), data, measures, folder, examples=len(chosen), progress=False)
+        print(f"kept {len(chosen)} images of {data.name}; draw them with")
+        print(f"  gradlens figure gradient_gallery {' '.join(map(str, folders))} -o gallery.pdf")
+        return {"folders": [str(f) for f in folders], "images": chosen}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -287,28 +285,3 @@ def _claim(method: Any) -> str:
     """The first sentence of a docstring, on one line."""
     paragraph = " ".join((method.__doc__ or "").strip().split("\n\n")[0].split())
     return paragraph.removesuffix(".").replace("``", "")
-
-
-def _folders(checkpoints: Sequence[str], out: Path | None, data: str) -> list[Path]:
-    """A run folder for each checkpoint: ``out`` itself for one, ``out/LABEL`` for several."""
-    if not checkpoints:
-        raise UserError("no checkpoint given; give one or more files, or timm:NAME")
-    labels = [_label(c) for c in checkpoints]
-    twice = next((name for name in labels if labels.count(name) > 1), None)
-    if twice:
-        raise UserError(f"two checkpoints are called '{twice}'; rename one, or analyze them one at a time")
-    if out is None:
-        return [Path("runs") / f"{label}-{data}" for label in labels]
-    return [out] if len(labels) == 1 else [out / label for label in labels]
-
-
-def _label(checkpoint: str) -> str:
-    name = Path(checkpoint).name.removesuffix(".tar")
-    return Path(name.rpartition(":")[2]).stem if ":" in name else Path(name).stem
-
-
-def _indices(text: str) -> list[int]:
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        raise UserError(f"images '{text}' are not indices; write them as 3,17,42") from None

@@ -14,7 +14,8 @@ from gradlens.models._zoo import digits_cnn
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 
-torch.set_num_threads(2)
+# The networks here are too small to gain from a second thread, and wait long for one on a busy machine.
+torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)
@@ -56,9 +57,9 @@ def cnn(_trained):
 def _trained():
     train = gl.load_data("digits", split="train").batch(range(512))
     torch.manual_seed(0)
-    model = gl.load_model(digits_cnn(), mean=MEAN, std=STD, device="cpu").train()
+    model = gl.load_model(digits_cnn(width=8), mean=MEAN, std=STD, device="cpu").train()
     optimizer = torch.optim.Adam(model.parameters(), 3e-3)
-    for rows in torch.arange(512).split(64) * 3:
+    for rows in torch.arange(512).split(64) * 8:
         optimizer.zero_grad()
         nn.functional.cross_entropy(model(train.image[rows]), train.target[rows]).backward()
         optimizer.step()

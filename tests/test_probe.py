@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 import gradlens as gl
-from gradlens._hooks import full_float32, measuring
+from gradlens._hooks import full_float32
 from gradlens._probe import Probe
 from gradlens._registry import objective
 from gradlens._types import Batch, UserError
@@ -114,7 +114,7 @@ def test_captum_attributes_the_same_label_under_every_method(cnn, batch):
 
 
 def test_loss_gradient_of_confident_images_keeps_float32s_precision(cnn, digits):
-    model = sharpened(cnn, 12)
+    model = sharpened(cnn, 4)
     sure = [i for i, p in enumerate(Probe(model, digits).logits.detach().softmax(1).amax(1)) if p == 1][:32]
     batch = Batch(digits.image[sure], Probe(model, digits).prediction[sure], digits.index[sure])
     assert len(batch) == 32
@@ -127,15 +127,17 @@ def test_loss_gradient_of_random_images_keeps_float32s_precision(cnn):
 
 
 def test_gradient_that_float32_cannot_hold_stays_in_its_scale(cnn, batch):
-    probe = Probe(sharpened(cnn, 200), batch)
-    batch = Batch(batch.image, probe.prediction, batch.index)
-    probe = Probe(cnn, batch)
-    direction, scale = probe.scaled_gradient()
+    model = sharpened(cnn, 60)
+    batch = Batch(batch.image, Probe(model, batch).prediction, batch.index)
+    probe = Probe(model, batch)
     lost = (probe.gradient() == 0).flatten(1).all(1)
     assert lost.any()
+    direction, scale = probe.scaled_gradient()
+    expected = exact_loss_gradient(model, batch)
     assert (scale > 0).all()
-    expected = exact_loss_gradient(cnn, batch)
-    assert relative_error(direction * scale.view(-1, 1, 1, 1), expected)[lost].max() < 1e-5
+    assert torch.equal(expected.flatten(1).any(1), scale > 0)
+    # The logits themselves are only known to float32, and probabilities are their exponentials.
+    assert relative_error(direction * scale.view(-1, 1, 1, 1), expected).max() < 1e-3
 
 
 @each_objective
@@ -369,12 +371,11 @@ def test_newer_precision_switches_are_obeyed_too():
 
 
 def test_measuring_turns_tf32_off(cnn):
-    before = torch.backends.cudnn.allow_tf32
-    assert before
-    with pytest.raises(RuntimeError, match="stop"), measuring(cnn):
-        assert not torch.backends.cudnn.allow_tf32
-        raise RuntimeError("stop")
-    assert torch.backends.cudnn.allow_tf32 == before
+    seen = []
+    cnn.net[0].register_forward_hook(lambda *_: seen.append(torch.backends.cudnn.allow_tf32))
+    assert Probe(cnn, random_batch(2)).gradient().any()
+    assert seen == [False]
+    assert torch.backends.cudnn.allow_tf32
 
 
 # --- gradients to be differentiated

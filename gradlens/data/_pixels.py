@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,11 @@ class UnreadableError(OSError):
 def open_image(path: Path) -> Image.Image:
     """Read a file as an upright 8-bit RGB image; raises UnreadableError."""
     try:
-        with Image.open(path) as image:
-            return to_rgb(image)
+        with warnings.catch_warnings():
+            # Of metadata that is not used; ImageNet's own files set them off.
+            warnings.simplefilter("ignore")
+            with Image.open(path) as image:
+                return to_rgb(image)
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         reason = (str(error) or type(error).__name__).replace(str(path), path.name).splitlines()[0]
         raise UnreadableError(f"{path}: {reason}") from None
