@@ -55,7 +55,7 @@ if __name__ == "__main__":
     pilot, batch = data.batch(data.limit(64).indices), data.batch(range(100, 100 + BATCH))
     batch = replace(batch, target=batch.target * 100)
     ways = {"bare": lambda: bare(model, batch), "bare, folded": lambda: bare(folded, batch)}
-    ways["gradient alone"] = lambda: Probe(folded, batch).gradient()
+    ways["gradient alone"] = lambda: Probe(folded, batch, needs=("gradient:loss",)).gradient()
     for name in STANDARD:
         run = measuring(folded, pilot, [name])
         ways[name] = lambda run=run: run(batch)

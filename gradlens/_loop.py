@@ -106,7 +106,10 @@ def measure_all(
             parts.add(k, rows, failures)
             if len(parts.failures) > allowed_failures:
                 first = next(iter(parts.failures.values()))
-                raise UserError(f"{len(parts.failures)} images cannot be read, over 1 % of them; the first: {first}")
+                raise UserError(
+                    f"{len(parts.failures)} images cannot be read, over 1 % of them; the first: {first}; repair or "
+                    "remove them, and choose another output"
+                )
             if time.monotonic() - flushed > FLUSH_SECONDS:
                 parts.flush(tallies)
                 flushed = time.monotonic()

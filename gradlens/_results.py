@@ -163,5 +163,5 @@ def _write_arrays(stream: BinaryIO, arrays: dict[str, Any]) -> None:
 
 
 def _read_arrays(path: Path) -> dict[str, NDArray]:
-    with np.load(path) as arrays:
+    with path.open("rb") as stream, np.load(stream) as arrays:
         return dict(arrays)

@@ -83,7 +83,8 @@ def analyze(
     if _distributed.rank() == 0:
         samples = parts.merge(tallies, _tallies(chosen), len(batches))
         provenance = {**terms, **circumstances(model, data), "folded_sites": measured.card.folded}
-        provenance |= {"seconds": round(time.monotonic() - start, 2), "unreadable": parts.failures}
+        unreadable = {data.path(i): why for i, why in sorted(parts.failures.items())}
+        provenance |= {"seconds": round(time.monotonic() - start, 2), "unreadable": unreadable}
         run = _assemble(samples, tallies, chosen, model, data, provenance, kept)
         if folder is not None:
             run.save(folder)

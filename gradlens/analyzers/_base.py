@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -27,7 +27,10 @@ class Analyzer:
     is optional.
     """
 
-    needs: ClassVar[tuple[str, ...]] = ()
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """What a probe must keep: ``units``, ``units:NAME``, and by default the gradient it is a measure of."""
+        return (f"gradient:{self.objective}",) if hasattr(self, "objective") else ()
 
     def fit(self, pilot: Probe) -> None:
         """See the run's fixed pilot images, a piece at a time, before the first batch."""

@@ -47,11 +47,14 @@ class ChannelAsymmetry(Analyzer):
 
     def observe(self, probe: Probe) -> dict[str, tuple[NDArray, ...]]:
         direction, scale = probe.scaled_gradient(self.objective)
-        exponent = direction.abs().log10() + scale.log10().float().view(-1, 1, 1, 1)
+        exponent = direction.abs().log10_() + scale.log10().float().view(-1, 1, 1, 1)
         per_channel = exponent.transpose(0, 1).flatten(1)
-        counts = torch.stack([_bin(row) for row in per_channel])
         zeros = torch.isneginf(per_channel).sum(1)
-        invalid = (torch.isnan(per_channel) | torch.isposinf(per_channel)).sum(1)
+        invalid = per_channel.numel() // len(per_channel) - (per_channel < torch.inf).sum(1)
+        counts = torch.stack([_bin(row) for row in per_channel])
+        # Zeros fell into the underflow and what is not finite into the overflow.
+        counts[:, 0] -= zeros
+        counts[:, -1] -= invalid
         return {"histogram": tuple(t.cpu().numpy() for t in (counts, zeros, invalid))}
 
     def summarize(self, samples: pd.DataFrame, tallies: Mapping[str, Any]) -> Summary:
@@ -65,8 +68,7 @@ class ChannelAsymmetry(Analyzer):
 
 
 def _bin(exponent: Tensor) -> Tensor:
-    """Counts of base-10 logarithms: underflow, the fixed bins, overflow; zeros and NaN left out."""
-    finite = exponent[torch.isfinite(exponent)]
-    position = ((finite - Histogram.DECADES[0]) * Histogram.PER_DECADE).floor() + 1
-    index = position.clamp(0, Histogram.BINS + 1).int()
-    return torch.bincount(index, minlength=Histogram.BINS + 2)
+    """Counts of base-10 logarithms: underflow, the fixed bins, overflow; NaN counts as overflow."""
+    position = ((exponent - Histogram.DECADES[0]) * Histogram.PER_DECADE + 1).nan_to_num_(torch.inf)
+    bins = Histogram.BINS + 2
+    return torch.histc(position.clamp_(0.5, bins - 0.5), bins, 0, bins).long()

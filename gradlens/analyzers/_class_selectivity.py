@@ -3,7 +3,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,9 +27,12 @@ class ClassSelectivity(Analyzer):
     unbiased share of a unit's variance that the class explains (0 none, 1 all), stands beside it.
     """
 
-    needs: ClassVar[tuple[str, ...]] = ("units",)
     _classes: int = field(default=0, init=False, repr=False)
     _scale: dict[str, NDArray[np.float64]] = field(default_factory=dict, init=False, repr=False)
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return ("units",)
 
     def fit(self, pilot: Probe) -> None:
         """Learn the number of classes, the layers and each unit's magnitude."""

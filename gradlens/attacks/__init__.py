@@ -13,6 +13,7 @@ from torch import Tensor
 
 from gradlens._randomness import image_uniform
 from gradlens._registry import attack as registry
+from gradlens._registry import parse_spec
 
 if TYPE_CHECKING:
     from gradlens._probe import Probe
@@ -31,6 +32,6 @@ def attack(probe: Probe, name: str = "pgd", objective: str = "loss", **parameter
         return look.value(objective), direction * (scale > 0).view(-1, 1, 1, 1)
 
     def noise(shape: tuple[int, ...]) -> Tensor:
-        return image_uniform(probe.seed, probe.batch.index, f"attack/{name}", shape)
+        return image_uniform(probe.seed, probe.batch.index, f"attack/{parse_spec(name)[0]}", shape)
 
     return probe.at(registry.build(name)(evaluate, probe.batch.image, noise, **parameters))

@@ -27,9 +27,9 @@ def pgd(
     """
     if norm not in ("linf", "l2"):
         raise UserError(f"unknown norm '{norm}' of pgd; there are: linf, l2")
-    if not 0 <= eps <= 1:
-        raise UserError(f"eps is {eps:g}; wanted a radius in [0, 1] pixels, such as 4/255")
-    size = 2.5 * eps / steps if step_size is None else step_size
+    if not 0 <= eps <= (1 if norm == "linf" else torch.inf):
+        raise UserError(f"eps is {eps:g}; wanted a radius in pixels of [0, 1], such as 4/255")
+    size = 2.5 * eps / max(steps, 1) if step_size is None else step_size
     project, direction = (_clip, torch.sign) if norm == "linf" else (_rescale, _unit)
     start = (2 * noise(image.shape[1:]) - 1).to(image) * eps if random_start else torch.zeros_like(image)
     current = (image + project(start, eps)).clamp(0, 1)

@@ -1,0 +1,15 @@
+"""The README's figure, from the runs of ``gradlens demo``.
+
+python figures/gradient_gallery.py [DEMO_FOLDER]
+"""
+
+import sys
+from pathlib import Path
+
+from gradlens import Run
+from gradlens.plotting import draw, save
+
+demo = Path(sys.argv[1] if len(sys.argv) > 1 else "gradlens-demo")
+runs = [Run.load(demo / name) for name in ("digits", "digits-random")]
+figure = draw("gradient_gallery:images=3", runs)
+print(save(figure, Path(__file__).parent.parent / "docs" / "gradient_gallery.png", runs))

@@ -1,0 +1,140 @@
+"""Several processes, and processes that were killed, leave the very numbers of one that was not."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import gradlens
+from gradlens import Run, _distributed, analyze, load_model
+
+# 53 images in batches of 8: neither the batches nor the last batch come out even.
+SCRIPT = """
+import os, signal, sys
+import gradlens as gl
+from gradlens import _loop
+from gradlens.analyzers import STANDARD
+
+out, resume, kill_rank, kill_at = sys.argv[1], "--resume" in sys.argv, *map(int, sys.argv[2:4])
+_loop.FLUSH_SECONDS = -1
+batches = 0
+
+def count(probe):
+    global batches
+    batches += 1
+    if batches == kill_at and int(os.environ.get("RANK", 0)) == kill_rank:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return {"twice_the_loss": 2 * probe.loss}
+
+model = gl.load_model("gradlens.models._zoo:digits_cnn", mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
+options = {"limit": 53, "batch_size": 8, "progress": False, "resume": resume}
+run = gl.analyze(model, "digits", [*STANDARD, count], out=out, **options)
+print("finished", len(run.samples), "images after", batches, "batches")
+"""
+NEVER = ("0", "0")
+
+
+def start(folder, out, ranks=1, kill=NEVER, resume=False):
+    script = folder / "script.py"
+    script.write_text(SCRIPT)
+    launcher = ["-m", "torch.distributed.run", "--nproc-per-node", str(ranks), "--standalone"] if ranks > 1 else []
+    root = str(Path(gradlens.__file__).parents[1])
+    paths = os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])
+    return subprocess.run(
+        [sys.executable, *launcher, str(script), str(out), *kill, *(["--resume"] if resume else [])],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def finish(folder, out, **options):
+    done = start(folder, out, **options)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("finished 53 images") == options.get("ranks", 1)
+    return done.stdout
+
+
+def assert_same(a, b):
+    """Two runs agree bit by bit in every number."""
+    pd.testing.assert_frame_equal(a.samples, b.samples, check_exact=True)
+    assert json.dumps(a.summary, default=float) == json.dumps(b.summary, default=float)
+    assert list(a.arrays) == list(b.arrays)
+    for name, array in a.arrays.items():
+        np.testing.assert_array_equal(array, b.arrays[name], name)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """One process, from beginning to end."""
+    folder = tmp_path_factory.mktemp("whole")
+    assert "after 7 batches" in finish(folder, folder / "run")
+    return Run.load(folder / "run")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_several_processes_give_the_numbers_of_one(whole, tmp_path, ranks):
+    said = finish(tmp_path, tmp_path / "run", ranks=ranks)
+    run = Run.load(tmp_path / "run")
+    assert_same(run, whole)
+    assert run.provenance["world_size"] == ranks
+    shares = {2: (4, 3), 3: (3, 2, 2)}[ranks]
+    assert [said.count(f"after {n} batches") for n in set(shares)] == [shares.count(n) for n in set(shares)]
+    assert not (tmp_path / "run" / "parts").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("before", "after"), [(1, 1), (1, 2), (2, 1)])
+def test_a_killed_run_is_resumed_with_the_numbers_of_one_that_was_not(whole, tmp_path, before, after):
+    out = tmp_path / "run"
+    killed = start(tmp_path, out, ranks=before, kill=("0", "4"))
+    assert killed.returncode != 0
+    assert not (out / "run.json").exists()
+    assert len(list((out / "parts").glob("*.npz"))) >= 1
+    refused = start(tmp_path, out)
+    assert "unfinished run; add --resume" in refused.stderr
+    said = finish(tmp_path, out, ranks=after, resume=True)
+    assert "after 7 batches" not in said
+    assert_same(Run.load(out), whole)
+
+
+@pytest.mark.slow
+def test_a_finished_run_is_neither_measured_again_nor_replaced_by_several_processes(whole, tmp_path):
+    finish(tmp_path, tmp_path / "run")
+    assert finish(tmp_path, tmp_path / "run", ranks=2, resume=True).count("after 0 batches") == 2
+    refused = start(tmp_path, tmp_path / "run", ranks=2)
+    assert refused.returncode != 0
+    assert "holds a finished run" in refused.stderr
+
+
+def test_ranks_that_share_a_run_merge_to_the_numbers_of_one(tmp_path, monkeypatch):
+    model = load_model("gradlens.models._zoo:digits_cnn", normalized=True)
+
+    def run(out=None):
+        return analyze(model, "digits", out=out, limit=53, batch_size=8, progress=False)
+
+    alone = run()
+    here, gate = threading.local(), threading.Barrier(2, timeout=120)
+    monkeypatch.setattr(_distributed, "rank", lambda: here.rank)
+    monkeypatch.setattr(_distributed, "world", lambda: 2)
+    monkeypatch.setattr(_distributed, "barrier", gate.wait)
+
+    def as_rank(rank):
+        here.rank = rank
+        return run(tmp_path / "run")
+
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(as_rank, (0, 1))
+    assert_same(first, alone)
+    assert_same(second, alone)

@@ -1,0 +1,310 @@
+import sys
+from dataclasses import dataclass, field
+
+import pytest
+import torch
+
+import gradlens as gl
+from gradlens._probe import Probe
+from gradlens._registry import (
+    KINDS,
+    Registry,
+    edge_map,
+    load_plugin,
+    number,
+    objective,
+    parse_spec,
+    snake_case,
+    split_specs,
+    suffix,
+    typed_parameters,
+)
+from gradlens._types import UserError
+
+PLUGIN = """
+from dataclasses import dataclass
+from gradlens._registry import analyzer, edge_map, objective
+from gradlens.analyzers import Analyzer
+
+@objective
+def doubled_logit(logits, target, draw=None):
+    return 2 * logits.gather(1, target[:, None])[:, 0]
+
+@edge_map
+def flat(images, level: float = 0.0):
+    return images[:, :1] * 0 + level
+
+@analyzer
+@dataclass
+class HalfLoss(Analyzer):
+    factor: float = 0.5
+
+    def measure(self, probe):
+        return {"half_loss": self.factor * probe.loss}
+"""
+
+
+@pytest.fixture(autouse=True)
+def _nothing_stays_registered():
+    before = {kind: dict(registry._methods) for kind, registry in KINDS.items() if len(registry) >= 0}
+    modules = set(sys.modules)
+    yield
+    for kind, methods in before.items():
+        KINDS[kind]._methods.clear()
+        KINDS[kind]._methods.update(methods)
+    for name in set(sys.modules) - modules:
+        if name.startswith(("gradlens_plugin_", "fruits")):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def fruits(tmp_path, monkeypatch):
+    """A package with a registry and one method in a file of its own."""
+    package = tmp_path / "fruits"
+    package.mkdir()
+    (package / "__init__.py").write_text(
+        "from gradlens._registry import Registry\nfruit = Registry('fruit', 'fruits')\n"
+    )
+    (package / "apple.py").write_text("from fruits import fruit\n\n@fruit\ndef apple(): return 'red'\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    return package
+
+
+@dataclass
+class Settings:
+    objective: str = "loss"
+    sigma: float = 1.0
+    count: int = 8
+    null: bool = True
+    size: float | None = None
+    _bank: dict = field(default_factory=dict, init=False)
+
+
+# --- specs
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ("edge", ("edge", {})),
+        ("edge:alpha=1,step=.09", ("edge", {"alpha": "1", "step": ".09"})),
+        (" edge : alpha = 1 ,", ("edge", {"alpha": "1"})),
+        ("pgd:eps=4/255,norm=l2", ("pgd", {"eps": "4/255", "norm": "l2"})),
+        ("edge:where=a:b", ("edge", {"where": "a:b"})),
+    ],
+)
+def test_spec_is_a_name_and_its_parameters(spec, expected):
+    assert parse_spec(spec) == expected
+
+
+def test_parameter_without_a_value_is_refused():
+    with pytest.raises(UserError, match="write edge:alpha=VALUE"):
+        parse_spec("edge:alpha")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a", ["a"]),
+        ("a,b", ["a", "b"]),
+        ("a, b:x=1,y=2 ,c", ["a", "b:x=1,y=2", "c"]),
+        ("a:x=1,b:y=2,z=3", ["a:x=1", "b:y=2,z=3"]),
+        ("a:x=p:q,y=r:s,b", ["a:x=p:q,y=r:s", "b"]),
+        ("", []),
+    ],
+)
+def test_comma_separates_methods_or_parameters(text, expected):
+    assert split_specs(text) == expected
+
+
+@pytest.mark.parametrize(("text", "value"), [("0.1", 0.1), ("4/255", 4 / 255), (".5", 0.5), ("1e-3", 1e-3), ("-2", -2)])
+def test_number_may_be_a_fraction(text, value):
+    assert number(text) == value
+
+
+@pytest.mark.parametrize("text", ["", "a", "1/2/3", "1/"])
+def test_number_must_be_one(text):
+    with pytest.raises(ValueError, match="could not convert"):
+        number(text)
+
+
+# --- typed parameters
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ({"sigma": "1/4"}, {"sigma": 0.25}),
+        ({"count": "3", "null": "False"}, {"count": 3, "null": False}),
+        ({"size": "None"}, {"size": None}),
+        ({"size": "2"}, {"size": 2.0}),
+        ({"objective": "true_logit"}, {"objective": "true_logit"}),
+    ],
+)
+def test_parameters_take_the_annotated_types(text, expected):
+    found = typed_parameters(Settings, text, "analyzer 'settings'")
+    assert found == expected
+    assert [type(v) for v in found.values()] == [type(v) for v in expected.values()]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ({"sigma": "wide"}, "analyzer 'settings': sigma=wide is not a float"),
+        ({"sigma": "1/0"}, "sigma=1/0 is not a float"),
+        ({"count": "1.5"}, "count=1.5 is not a int"),
+        ({"null": "yes"}, "null=yes is not a bool"),
+        ({"sigmas": "1"}, "unknown parameter of analyzer 'settings' 'sigmas'; did you mean sigma"),
+        ({"_bank": "1"}, "unknown parameter"),
+    ],
+)
+def test_wrong_parameters_are_named(text, message):
+    with pytest.raises(UserError, match=message):
+        typed_parameters(Settings, text, "analyzer 'settings'")
+
+
+def test_built_function_carries_its_parameters():
+    image = torch.rand(2, 3, 24, 24)
+    assert torch.equal(edge_map.build("canny:sigma=2")(image), edge_map["canny"](image, sigma=2.0))
+    assert torch.equal(edge_map.build("canny:sigma=2")(image, sigma=0.7), edge_map["canny"](image, sigma=0.7))
+    assert edge_map.build("canny") is edge_map["canny"]
+
+
+def test_built_class_is_an_instance():
+    assert KINDS["analyzers"].build("sample_asymmetry:objective=margin").objective == "margin"
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (Settings(), ""),
+        (Settings(objective="margin"), "@margin"),
+        (Settings(sigma=2.0), "[sigma=2]"),
+        (Settings("margin", sigma=0.7, null=False), "@margin[sigma=0.7,null=False]"),
+        ("not a dataclass", ""),
+    ],
+)
+def test_suffix_tells_what_is_not_the_default(settings, expected):
+    assert suffix(settings) == expected
+
+
+def test_suffix_does_not_depend_on_what_was_learnt():
+    settings = Settings()
+    settings._bank["seen"] = 1
+    assert suffix(settings) == ""
+
+
+@pytest.mark.parametrize(("name", "expected"), [("EdgeConcentration", "edge_concentration"), ("loss", "loss")])
+def test_names_are_in_snake_case(name, expected):
+    assert snake_case(name) == expected
+
+
+# --- registries
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_method_is_there_under_its_own_name(kind):
+    registry = gl.methods(kind)
+    assert len(registry) == len(list(registry)) > 0
+    for name in registry:
+        assert snake_case(registry[name].__name__) == name
+        assert registry[name].__doc__
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_unknown_name_offers_the_nearest(kind):
+    name = next(iter(gl.methods(kind)))
+    with pytest.raises(UserError, match=f"unknown {gl.methods(kind).kind} '{name}x'; did you mean .*{name}"):
+        gl.methods(kind)[f"{name}x"]
+
+
+def test_unknown_name_near_nothing_lists_all():
+    with pytest.raises(UserError, match="there are: canny, contour_energy, sobel"):
+        edge_map["zzzz"]
+
+
+def test_unknown_kind_is_refused():
+    with pytest.raises(UserError, match="did you mean attacks"):
+        gl.methods("attack")
+
+
+def test_new_file_is_found_when_first_asked(fruits):
+    from fruits import fruit
+
+    assert isinstance(fruit, Registry)
+    assert "fruits.apple" not in sys.modules
+    assert list(fruit) == ["apple"]
+    assert fruit.build("apple")() == "red"
+
+
+def test_two_files_may_not_share_a_name(fruits):
+    (fruits / "pear.py").write_text("from fruits import fruit\n\n@fruit\ndef apple(): return 'green'\n")
+    from fruits import fruit
+
+    with pytest.raises(UserError, match=r"fruit 'apple' is defined in fruits.apple and again in fruits.pear"):
+        list(fruit)
+
+
+def test_name_of_a_method_of_ours_is_taken():
+    with pytest.raises(UserError, match="objective 'loss' is defined in gradlens"):
+
+        @objective
+        def loss(logits, target, draw=None): ...
+
+    assert objective["loss"].__module__ == "gradlens.objectives.probabilities"
+
+
+def test_method_may_be_defined_again_in_its_own_file():
+    for answer in (1, 2):
+
+        @objective
+        def anew(logits, target, draw=None, answer=answer):
+            return answer
+
+    assert objective["anew"](None, None) == 2
+
+
+# --- plugins
+
+
+def test_plugins_methods_are_like_ours(tmp_path, cnn, batch):
+    (tmp_path / "mine.py").write_text(PLUGIN)
+    load_plugin(str(tmp_path / "mine.py"))
+    probe = Probe(cnn, batch)
+    torch.testing.assert_close(probe.gradient("doubled_logit"), 2 * probe.gradient("true_logit"))
+    assert probe.edges("flat", level=0.3).unique() == 0.3
+    measured = gl.methods("analyzers").build("half_loss:factor=1/4").measure(probe)
+    assert torch.equal(measured["half_loss"], probe.loss / 4)
+
+
+def test_plugin_may_be_loaded_again(tmp_path):
+    (tmp_path / "mine.py").write_text(PLUGIN)
+    for _ in range(2):
+        load_plugin(str(tmp_path / "mine.py"))
+    assert "doubled_logit" in objective
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("import nothing_of_that_name", "failed to import: ModuleNotFoundError"),
+        ("def (", "failed to import: SyntaxError"),
+        ("1 / 0", "failed to import: ZeroDivisionError"),
+        (
+            "from gradlens._registry import edge_map\n@edge_map\ndef canny(images): ...",
+            "edge map 'canny' is defined in",
+        ),
+    ],
+)
+def test_failing_plugin_is_the_users_mistake(tmp_path, text, message):
+    (tmp_path / "mine.py").write_text(text)
+    with pytest.raises(UserError, match=message):
+        load_plugin(str(tmp_path / "mine.py"))
+
+
+def test_plugin_must_be_a_python_file(tmp_path):
+    (tmp_path / "mine.txt").write_text("")
+    with pytest.raises(UserError, match=r"ends in \.py"):
+        load_plugin(str(tmp_path / "mine.txt"))
+    with pytest.raises(UserError, match="is not a file"):
+        load_plugin(str(tmp_path))
