@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,41 +19,43 @@ PILOT_IMAGES = 64
 def show_pilot(
     probe: Callable[[Batch], Probe], data: Data, analyzers: Sequence[Analyzer], examples: int, batch_size: int
 ) -> dict[str, NDArray]:
-    """Show the analyzers the same few images of every class, and keep some as examples."""
-    batch, _ = data.read(data.limit(max(PILOT_IMAGES, examples)).indices.tolist())
-    if batch is None:
-        raise UserError(f"none of the first {PILOT_IMAGES} images of {data.name} can be read; check the folder")
-    wanted = set(data.limit(examples).indices.tolist()) if examples else set()
-
-    def look(piece: Batch) -> dict[str, NDArray]:
-        seen = probe(piece)
-        _check_labels(data, seen)
-        return _examples(seen, wanted)
-
-    kept, size = within_memory(look, batch, batch_size)
-    for piece in in_pieces(batch, size):
+    """Show the analyzers the same few images of every class, and keep some images as examples."""
+    pilot = _read(data, PILOT_IMAGES)
+    # Looked at twice, since a piece that does not fit into memory must not have been half learnt from.
+    _, size = within_memory(lambda piece: _check_labels(data, probe(piece)), pilot, batch_size)
+    for piece in in_pieces(pilot, size):
         seen = probe(piece)
         for analyzer in analyzers:
             analyzer.fit(seen)
+    if not examples:
+        return {}
+    kept, _ = within_memory(lambda piece: _examples(probe(piece)), _read(data, examples), size)
     return {name: np.concatenate([k[name] for k in kept]) for name in kept[0]}
 
 
-def _examples(probe: Probe, wanted: Container[int]) -> dict[str, NDArray]:
-    """Images and gradients of the wanted indices, in half precision."""
-    batch = probe.batch
+def _read(data: Data, images: int) -> Batch:
+    batch, _ = data.read(data.limit(images).indices.tolist())
+    if batch is None:
+        raise UserError(f"none of the first {images} images of {data.name} can be read; check the folder")
+    return batch
+
+
+def _examples(probe: Probe) -> dict[str, NDArray]:
+    """Images and their loss gradients, in half precision."""
     direction, scale = probe.scaled_gradient("loss")
     # float16 cannot hold a gradient's size, so the direction is kept at unit size with its scale.
     size = direction.abs().amax((1, 2, 3)).clamp(min=1e-30)
-    rows = [r for r, i in enumerate(batch.index.tolist()) if i in wanted]
     return {
-        "index": batch.index.numpy()[rows],
-        "image": batch.image.cpu().half().numpy()[rows],
-        "gradient": (direction / size.view(-1, 1, 1, 1)).cpu().half().numpy()[rows],
-        "scale": (scale * size).cpu().numpy()[rows],
+        "index": probe.batch.index.numpy(),
+        "image": probe.batch.image.cpu().half().numpy(),
+        "gradient": (direction / size.view(-1, 1, 1, 1)).cpu().half().numpy(),
+        "scale": (scale * size).cpu().numpy(),
     }
 
 
 def _check_labels(data: Data, probe: Probe) -> None:
+    """That the model knows every label, from one look that needs the memory of any later one."""
+    probe.scaled_gradient("loss")
     classes, highest = probe.logits.shape[1], int(data.labels.max())
     if highest >= classes:
         raise UserError(

@@ -82,13 +82,11 @@ def analyze(
     _distributed.barrier()
     if _distributed.rank() == 0:
         samples = parts.merge(tallies, _tallies(chosen), len(batches))
-        provenance = {**terms, **circumstances(model, data), "folded_sites": measured.card.folded}
         unreadable = {data.path(i): why for i, why in sorted(parts.failures.items())}
+        provenance = {**terms, **circumstances(model, data), "folded_sites": measured.card.folded}
         provenance |= {"seconds": round(time.monotonic() - start, 2), "unreadable": unreadable}
         run = _assemble(samples, tallies, chosen, model, data, provenance, kept)
-        if folder is not None:
-            run.save(folder)
-            parts.remove()
+        _save(run, folder, parts)
     _distributed.barrier()
     return run if folder is None or _distributed.rank() == 0 else Run.load(folder)
 
@@ -160,6 +158,12 @@ def _finished(folder: Path, terms: Mapping[str, Any], resume: bool) -> Run:
         return run
     what = f"another run, with {different}" if different else "a finished run"
     raise UserError(f"{folder} holds {what}; choose another output, or delete it")
+
+
+def _save(run: Run, folder: Path | None, parts: Parts) -> None:
+    if folder is not None:
+        run.save(folder)
+        parts.remove()
 
 
 def _output(out: str | Path | None) -> Path | None:

@@ -240,6 +240,17 @@ def test_histogram_is_numpys(cnn, few):
         assert expected.sum() > 0.99 * len(values)
 
 
+def test_gray_images_have_one_channel(few):
+    gray = Batch(few.image[:, :1], few.target, few.index)
+    chosen, probe = ChannelAsymmetry("true_logit"), planted(gray, torch.randn(32, 1, 64, 64))
+    tallies = chosen.tallies()
+    tallies["histogram"].update(*chosen.observe(probe)["histogram"])
+    np.testing.assert_array_equal(tallies["histogram"].state()["counts"].sum(1), [32 * 4096, 0, 0])
+    scalars = chosen.summarize(frame(probe, chosen.measure(probe)), tallies).scalars
+    assert scalars["luminance_coherence_mean"] == pytest.approx(1)
+    assert "share_g_mean" not in scalars
+
+
 def test_gradients_below_float32_are_counted_as_underflow(few):
     batch = few[slice(0, 2)]
     gradient = torch.full((2, 3, 64, 64), 1e-3)

@@ -323,13 +323,21 @@ def random_classes(seed):
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_every_prefix_of_a_sample_holds_each_class_in_proportion_within_one(seed):
+def test_every_prefix_of_a_sample_takes_the_same_share_of_each_class(seed):
     paths, labels = random_classes(seed)
     order = stratified_order(paths, labels)
     assert sorted(order.tolist()) == list(range(len(labels)))
-    counts = np.eye(labels.max() + 1)[labels[order]].cumsum(0)
-    shares = np.bincount(labels) / len(labels)
-    assert np.abs(counts - np.outer(np.arange(1, len(labels) + 1), shares)).max() < 1
+    counts, sizes = np.eye(labels.max() + 1)[labels[order]].cumsum(0), np.bincount(labels)
+    # One share t of every class fits each prefix when counts are rounded from t · size.
+    least, most = ((counts - 0.5) / sizes).max(1), ((counts + 0.5) / sizes).min(1)
+    assert (least <= most + 1e-12).all()
+
+
+def test_classes_of_equal_size_differ_by_at_most_one_image():
+    labels = np.tile(np.arange(7), 11)
+    order = stratified_order([str(i) for i in range(77)], labels)
+    counts = np.eye(7)[labels[order]].cumsum(0)
+    assert (counts.max(1) - counts.min(1)).max() <= 1
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -186,6 +186,20 @@ def test_one_forward_pass_serves_all(cnn, batch):
     assert len(passes) == 1
 
 
+def test_last_awaited_gradient_frees_the_graph(cnn, batch):
+    passes = []
+    cnn.net[0].register_forward_hook(lambda *_: passes.append(1))
+    probe = Probe(cnn, batch, needs=("gradient:loss", "gradient:margin"))
+    found = {of: probe.gradient(of) for of in ("margin", "loss", "margin")}
+    assert len(passes) == 1
+    with pytest.raises(RuntimeError, match="a second time"):
+        probe.logits.sum().backward()
+    found["true_logit"] = probe.gradient("true_logit")
+    assert len(passes) == 2
+    for of, gradient in found.items():
+        assert torch.equal(gradient, Probe(cnn, batch).gradient(of))
+
+
 def test_edges_are_those_of_the_images(cnn, batch):
     probe = Probe(cnn, batch)
     assert torch.equal(probe.edges("canny", sigma=2.0), gl.edges.canny(batch.image, sigma=2.0))

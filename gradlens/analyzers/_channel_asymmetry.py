@@ -55,12 +55,14 @@ class ChannelAsymmetry(Analyzer):
         # Zeros fell into the underflow and what is not finite into the overflow.
         counts[:, 0] -= zeros
         counts[:, -1] -= invalid
-        return {"histogram": tuple(t.cpu().numpy() for t in (counts, zeros, invalid))}
+        # Gray images have one channel, which fills the first row.
+        rows = [torch.cat([t, t.new_zeros(len(CHANNELS) - len(t), *t.shape[1:])]) for t in (counts, zeros, invalid)]
+        return {"histogram": tuple(t.cpu().numpy() for t in rows)}
 
     def summarize(self, samples: pd.DataFrame, tallies: Mapping[str, Any]) -> Summary:
         """Mean shares and coherence with 95 % intervals; the histogram and its edges."""
         scalars: dict[str, float] = {}
-        for name in (*(f"share_{c}" for c in CHANNELS), "luminance_coherence"):
+        for name in filter(samples.__contains__, (*(f"share_{c}" for c in CHANNELS), "luminance_coherence")):
             mean, low, high = mean_interval(samples[name])
             scalars |= {f"{name}_mean": mean, f"{name}_low": low, f"{name}_high": high}
         arrays = {f"histogram/{k}": v for k, v in tallies["histogram"].state().items()}
