@@ -55,10 +55,10 @@ def _examples(probe: Probe) -> dict[str, NDArray]:
 
 def _check_labels(data: Data, probe: Probe) -> None:
     """That the model knows every label, from one look that needs the memory of any later one."""
-    probe.scaled_gradient("loss")
     classes, highest = probe.logits.shape[1], int(data.labels.max())
     if highest >= classes:
         raise UserError(
             f"{data.name} has labels up to {highest}, the model has {classes} classes; give data with the classes "
             "that the model was trained on"
         )
+    probe.scaled_gradient("loss")
