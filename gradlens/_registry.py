@@ -119,7 +119,8 @@ def unknown(kind: str, name: str, known: Iterable[str], otherwise: str = "") -> 
     """The message for a name nobody knows, with the nearest ones offered, and what else would do."""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(names)}"
+    some = ", ".join(names[:20]) + (f", … ({len(names):,} in all)" if len(names) > 20 else "")
+    hint = f"did you mean {' or '.join(near)}?" if near else f"there are: {some}"
     return f"unknown {kind} '{name}'; {hint}" + (f" {otherwise}" if otherwise else "")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -37,7 +38,7 @@ IDENTITY = (
 class Run:
     """What was measured of one model on one data set.
 
-    samples: a row an image. summary: numbers of the whole run by name. arrays: ``analyzer/what``.
+    samples: a row an image. summary: numbers of the whole run by name, None where missing. arrays: ``analyzer/what``.
     provenance: all that is needed to repeat it. examples: a few images ``(N, 3, H, W)`` with their
     raw gradients, as ``gradient · scale``.
     """
@@ -49,6 +50,11 @@ class Run:
     examples: dict[str, NDArray] = field(default_factory=dict)
     model: Any = field(default=None, repr=False, compare=False)
     data: Any = field(default=None, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # None rather than NaN, which JSON does not have.
+        missing = {k for k, v in self.summary.items() if isinstance(v, float) and not math.isfinite(v)}
+        self.summary = {k: None if k in missing else v for k, v in self.summary.items()}
 
     @property
     def label(self) -> str:
@@ -63,7 +69,7 @@ class Run:
     @property
     def headline(self) -> dict[str, float]:
         """The numbers worth reading first."""
-        return {name: self.summary[name] for name in HEADLINE if name in self.summary}
+        return {name: self.summary[name] for name in HEADLINE if self.summary.get(name) is not None}
 
     def select(self, where: str | None) -> Run:
         """The same run with the rows for which an expression of columns holds: ``"correct and l1 > 10"``."""

@@ -111,7 +111,7 @@ def _cell(summary: Mapping[str, Any], key: str) -> str:
     low, high = summary.get(f"{stem}_low"), summary.get(f"{stem}_high")
     if key.startswith("l1_mean"):
         low, high = summary.get(f"{key}_low"), summary.get(f"{key}_high")
-    half = "" if low is None or not math.isfinite(low) else f" ± {(high - low) / 2:.2g}"
+    half = "" if low is None or high is None else f" ± {(high - low) / 2:.2g}"
     return f"{value:.4g}{half}"
 
 

@@ -72,6 +72,13 @@ def test_pgd_stays_in_its_ball(cnn, batch, norm, eps, random_start):
     assert distance.max() > 0.9 * eps
 
 
+@each_norm
+def test_pgd_does_not_stretch_a_short_step(cnn, batch, norm, eps):
+    room = {"norm": norm, "eps": eps, "steps": 1, "step_size": eps / 10, "random_start": False}
+    image = gl.attack(Probe(cnn, batch), "pgd", **room).batch.image
+    assert size(image - batch.image, norm).max() <= eps / 10 + 1e-6
+
+
 def test_radius_in_l2_may_exceed_one(cnn, batch):
     image = gl.attack(Probe(cnn, batch), "pgd", norm="l2", eps=3.0).batch.image
     assert 2 < size(image - batch.image, "l2").max() <= 3 + 1e-6

@@ -268,6 +268,15 @@ def test_unreadable_images_are_left_out_of_a_batch_and_reported(tmp_path):
         data.batch([0, 1])
 
 
+def test_an_error_that_says_nothing_is_reported_by_its_type(tmp_path, monkeypatch):
+    def fail(path):
+        raise OSError
+
+    monkeypatch.setattr(Image, "open", fail)
+    with pytest.raises(UnreadableError, match=r"a\.png: OSError"):
+        open_image(tmp_path / "a.png")
+
+
 def png_chunk(kind, body):
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
@@ -400,8 +409,9 @@ def test_a_sequence_ends():
     data = load_data("digits", limit=4)
     assert len(list(data)) == 4
     assert data[-1][2] == data[3][2]
-    with pytest.raises(IndexError):
-        data[4]
+    for outside in (4, -5):
+        with pytest.raises(IndexError):
+            data[outside]
 
 
 def test_fingerprints_tell_samples_and_splits_apart():

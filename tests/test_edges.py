@@ -9,8 +9,8 @@ from gradlens._registry import edge_map
 from gradlens._statistics import auc
 from gradlens.data import load_data
 from gradlens.edges import canny, contour_energy, sobel
-from gradlens.edges._canny import canny_batched
-from gradlens.edges._filters import luminance
+from gradlens.edges._canny import _normalized_blur, canny_batched
+from gradlens.edges._filters import derivatives, luminance
 
 EDGE_MAPS = list(edge_map)
 ROWS, COLUMNS = np.mgrid[:60, :48]
@@ -69,6 +69,27 @@ def test_batched_canny_keeps_scikit_images_thresholds(low, high, shapes):
     gray = luminance(shapes.image[:24].double())
     expected = np.stack([feature.canny(g[0].numpy(), 1.0, low, high) for g in gray])
     np.testing.assert_array_equal(canny_batched(gray, 1.0, low, high)[:, 0], expected)
+
+
+STEP = (COLUMNS >= 24) * 0.6 + (ROWS >= 30) * 0.1
+
+
+@pytest.mark.parametrize("low_share", [0.5, 1.0])
+def test_contrast_that_just_reaches_a_threshold_counts(low_share):
+    reached = magnitude_of(STEP).max()
+    counts = []
+    # Around the highest magnitude, in steps below single precision.
+    for high in (reached, np.nextafter(reached, 9), *(reached + np.linspace(-3e-7, 3e-7, 12))):
+        found = canny_batched(to_images(STEP), 1.0, low_share * high, high)[0, 0].numpy()
+        np.testing.assert_array_equal(found, feature.canny(STEP, 1.0, low_share * high, high))
+        counts.append(found.sum())
+    assert min(counts) == 0 < max(counts)
+
+
+def magnitude_of(picture):
+    """The gradient magnitude that Canny's thresholds are compared with."""
+    down, along = derivatives(_normalized_blur(to_images(picture), 1.0), (2.0, 1.0), "replicate")
+    return (down**2 + along**2).sqrt().numpy()
 
 
 def test_batched_canny_follows_a_weak_edge_however_long():

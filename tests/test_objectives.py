@@ -100,7 +100,9 @@ def test_predicted_logit_is_the_largest():
 def test_sampled_class_follows_the_tempered_softmax(temperature):
     logits = torch.tensor([0.3, -1.0, 0.9, 0.0], dtype=torch.float64)
     draw = (torch.arange(10_000, dtype=torch.float64) + 0.5) / 10_000
-    values = objective.build(f"sampled_logit:temperature={temperature}")(logits.expand(10_000, 4), torch.zeros(10_000).long(), draw)
+    any_label = torch.zeros(10_000, dtype=torch.int64)
+    sampled = objective.build(f"sampled_logit:temperature={temperature}")
+    values = sampled(logits.expand(10_000, 4), any_label, draw)
     frequency = torch.stack([(values == v).double().mean() for v in logits])
     torch.testing.assert_close(frequency, (logits / temperature).softmax(0), rtol=0, atol=2e-4)
 

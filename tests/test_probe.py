@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torchvision.ops import Permute
 
 import gradlens as gl
 from gradlens._hooks import full_float32
@@ -266,6 +267,13 @@ def test_units_of_tokens_are_averaged_over_tokens(batch):
     units = Probe(gl.load_model(net, normalized=True, device="cpu"), batch, needs=("units",)).units()
     expected = net[:3](batch.image).mean(1)
     torch.testing.assert_close(units["2"], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_units_after_a_linear_layer_are_its_features(batch):
+    channels_last = Permute([0, 2, 3, 1])
+    net = nn.Sequential(channels_last, nn.Linear(3, 7), nn.GELU(), nn.Flatten(), nn.Linear(7 * 1024, 10))
+    units = Probe(gl.load_model(net, normalized=True, device="cpu"), batch, needs=("units",)).units()
+    torch.testing.assert_close(units["2"], net[:3](batch.image).mean((1, 2)), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(("needs", "message"), [((), "recorded no units"), (("units:55",), "did you mean 5")])

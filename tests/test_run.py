@@ -205,6 +205,12 @@ def test_a_saved_run_is_loaded_as_it_was(baseline, tmp_path):
     assert found == {"run.json", "samples.parquet", "summary.json", "summary.csv", "arrays.npz", "examples/loss.npz"}
 
 
+def test_a_runs_hash_tells_apart_what_the_same_weights_were_measured_as():
+    runs = [measure(classifier(activation=a, mean=m)) for a, m in (("gelu", MEAN), ("relu", MEAN), ("gelu", STD))]
+    assert len({r.provenance["weights"] for r in runs}) == 1
+    assert len({r.hash for r in runs}) == 3
+
+
 def test_an_analysis_with_an_output_leaves_the_same_folder(baseline, tmp_path):
     run = measure(analyzers="standard", out=tmp_path / "run")
     assert_same(run, baseline)
@@ -249,6 +255,24 @@ def test_a_failing_analyzer_loses_no_finished_batch(tmp_path):
     resumed = measure(analyzers=[*STANDARD, rest], out=tmp_path / "run", resume=True)
     assert_same(resumed, measure(analyzers=[*STANDARD, Counting()]))
     assert 0 < rest.batches < 4
+
+
+def test_rows_whose_batch_was_not_committed_are_measured_again(tmp_path, monkeypatch):
+    real, commits = np.savez, []
+
+    def savez(*args, **kwargs):
+        commits.append(1)
+        if len(commits) > 2:
+            raise RuntimeError("the power failed")
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr("gradlens._loop.FLUSH_SECONDS", -1)
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "savez", savez)
+        with pytest.raises(RuntimeError, match="power"):
+            measure(out=tmp_path / "run")
+    assert len(list((tmp_path / "run" / "parts").glob("*.parquet"))) == 3
+    assert_same(measure(out=tmp_path / "run", resume=True), measure())
 
 
 @pytest.mark.parametrize(
@@ -437,7 +461,7 @@ def test_an_unlabelled_folder_is_measured_at_its_predictions(digits_folder, tmp_
     run = measure(data=in_folder(tmp_path), analyzers="standard")
     assert set(run.samples["label"]) == {-1}
     assert "correct" not in run.samples
-    assert np.isnan(run.summary["top1"])
+    assert run.summary["top1"] is None
     np.testing.assert_allclose(run.samples["confidence"], 1 - run.samples["error_mass"], rtol=1e-9)
     assert (run.samples["l1"] > 0).all()
     assert "l1_mean_correct" not in run.summary
@@ -558,7 +582,7 @@ def test_an_image_can_be_looked_at_again(from_file, origin):
 
 
 def test_an_image_of_a_folder_is_preprocessed_as_in_the_run(digits_folder, tmp_path):
-    run = measure(data=in_folder(digits_folder), out=tmp_path / "run")
+    run = measure(data=load_data(digits_folder).bind(Preprocess(size=24, crop_pct=0.9)), out=tmp_path / "run")
     loaded = Run.load(tmp_path / "run")
     loaded.model = run.model
     row = run.samples.iloc[5]

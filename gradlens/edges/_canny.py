@@ -30,7 +30,8 @@ def canny_batched(gray: Maps, sigma: float, low: float, high: float) -> Tensor:
     smooth = _normalized_blur(gray, sigma)
     down, along = derivatives(smooth, (2.0, 1.0), "replicate")
     magnitude = (down**2 + along**2).sqrt()
-    ridge = _is_ridge(down, along, magnitude) & (magnitude >= low)
+    # scikit-image reads this one threshold in single precision.
+    ridge = _is_ridge(down, along, magnitude) & (magnitude >= float(np.float32(low)))
     # What lies beyond the border is unknown, so a border pixel is never an edge.
     ridge[..., 0, :] = ridge[..., -1, :] = ridge[..., 0] = ridge[..., -1] = False
     return _hysteresis(ridge & (magnitude > 0), magnitude >= high)

@@ -59,6 +59,8 @@ def load_model(
     if weights not in WEIGHTS:
         raise UserError(unknown("weights", weights, WEIGHTS))
     if isinstance(spec, nn.Module):
+        if weights == "random":
+            raise UserError("a module comes with its weights; give an architecture by name to have random ones")
         built, checkpoint, name = _Built(spec, type(spec).__name__), None, type(spec).__name__
     else:
         with _fixed_seed():
