@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -18,11 +16,10 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
-from gradlens._parts import Parts, Tallies
 from gradlens._probe import Probe
-from gradlens._registry import snake_case, suffix
+from gradlens._registry import suffix
 from gradlens._types import Batch, Interrupted, UserError
-from gradlens.analyzers import Analyzer
+from gradlens.analyzers import Analyzer, name_of
 from gradlens.data import Data
 
 FLUSH_SECONDS = 30.0
@@ -85,41 +82,35 @@ class Stop:
         self.requested = signal.Signals(number).name
 
 
-def measure_all(
-    measure: Callable[[Batch], tuple[pd.DataFrame, Observations]],
-    batches: Iterable[tuple[int, Batch | None, dict[int, str]]],
-    parts: Parts,
-    tallies: Tallies,
-    allowed_failures: float,
-    stop: Stop,
-) -> None:
-    """Measure every batch, committing finished ones as it goes and before it leaves."""
-    size, flushed = sys.maxsize, time.monotonic()
+class Taker(Protocol):
+    """Who is handed every batch, and puts finished ones on the disk when asked."""
+
+    def take(self, k: int, batch: Batch | None, failures: dict[int, str]) -> None: ...
+    def flush(self) -> None: ...
+
+
+def pass_on(batches: Iterable[tuple[int, Batch | None, dict[int, str]]], takers: Sequence[Taker], stop: Stop) -> None:
+    """Hand every batch to every taker; finished batches are on the disk now and then, and before it leaves."""
+    flushed = time.monotonic()
     try:
-        for k, batch, failures in batches:
-            rows = None
-            if batch is not None:
-                pieces, size = within_memory(measure, batch, size)
-                rows = pd.concat([r for r, _ in pieces], ignore_index=True)
-                for name, values in itertools.chain.from_iterable(o for _, o in pieces):
-                    tallies[name].update(*values)  # type: ignore[attr-defined]
-            parts.add(k, rows, failures)
-            if len(parts.failures) > allowed_failures:
-                first = next(iter(parts.failures.values()))
-                raise UserError(
-                    f"{len(parts.failures)} images cannot be read, over 1 % of them; the first: {first}; repair or "
-                    "remove them, and choose another output"
-                )
+        for item in batches:
+            for taker in takers:
+                taker.take(*item)
             if time.monotonic() - flushed > FLUSH_SECONDS:
-                parts.flush(tallies)
+                _flush(takers)
                 flushed = time.monotonic()
             if stop.requested:
                 raise Interrupted(stop.requested)
     except (Exception, Interrupted):
         # Not on a bare KeyboardInterrupt, which may fall between two tallies of one batch.
-        parts.flush(tallies)
+        _flush(takers)
         raise
-    parts.flush(tallies)
+    _flush(takers)
+
+
+def _flush(takers: Sequence[Taker]) -> None:
+    for taker in takers:
+        taker.flush()
 
 
 def measurement(make: Callable[[Batch], Probe], analyzers: Sequence[Analyzer]) -> Callable:
@@ -144,11 +135,6 @@ def _check_new(found: Mapping[str, Any], columns: Mapping[str, Any], analyzer: A
     twice = next((name for name in found if name in columns), None)
     if twice:
         raise UserError(f"analyzer '{name_of(analyzer)}' gives a column '{twice}' that is there already; rename it")
-
-
-def name_of(analyzer: Analyzer) -> str:
-    """An analyzer's registered name with its non-default parameters."""
-    return snake_case(type(analyzer).__name__) + suffix(analyzer)
 
 
 def _core_columns(probe: Probe) -> dict[str, Any]:

@@ -12,8 +12,7 @@ from typing import Any
 import torch
 
 from gradlens._distributed import world
-from gradlens._loop import name_of
-from gradlens.analyzers import Analyzer
+from gradlens.analyzers import Analyzer, name_of
 from gradlens.data import Data
 from gradlens.models import Classifier
 

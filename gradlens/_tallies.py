@@ -93,8 +93,8 @@ class PerClass(_Sums):
         self.square_unit = np.exp2(2 * exponent - self.FRACTION_BITS)
 
     def update(self, values: NDArray, label: NDArray) -> None:
-        """Add ``values (B, U)`` with class ``label (B,)``; rows with a negative label are skipped."""
-        keep = label >= 0
+        """Add ``values (B, U)`` of class ``label (B,)``; rows of negative label or not finite are skipped."""
+        keep = (label >= 0) & np.isfinite(values).all(1)
         values, label = values[keep].astype(np.float64), label[keep]
         np.add.at(self._arrays["count"], label, 1)
         np.add.at(self._arrays["total"], label, np.rint(values / self.unit).astype(np.int64))

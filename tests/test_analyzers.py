@@ -9,8 +9,8 @@ from gradlens._probe import Probe
 from gradlens._registry import analyzer
 from gradlens._tallies import Histogram, PerClass
 from gradlens._types import Batch, UserError
-from gradlens.analyzers import Inline
-from gradlens.analyzers._channel_asymmetry import ChannelAsymmetry
+from gradlens.analyzers import Analyzer, Inline
+from gradlens.analyzers._channel_asymmetry import ChannelAsymmetry, _bin
 from gradlens.analyzers._class_selectivity import ClassSelectivity, omega_squared, selectivity_index
 from gradlens.analyzers._edge_concentration import MEASURES, EdgeConcentration
 from gradlens.analyzers._sample_asymmetry import SampleAsymmetry
@@ -83,6 +83,26 @@ def test_columns_do_not_depend_on_batch_mates(name, cnn, shapes, pilot):
     chosen = fitted(name, cnn, pilot)
     one, other = (chosen.measure(Probe(cnn, shapes[rows], needs=chosen.needs)) for rows in (slice(0, 16), slice(8, 24)))
     assert_same_columns({k: v[:8] for k, v in other.items()}, {k: v[8:] for k, v in one.items()})
+
+
+def tallied(chosen, *probes):
+    tallies = chosen.tallies()
+    for probe in probes:
+        for key, values in chosen.observe(probe).items():
+            tallies[key].update(*values)
+    return {f"{key}/{name}": array for key, tally in tallies.items() for name, array in tally.state().items()}
+
+
+@pytest.mark.parametrize("name", [n for n in ANALYZERS if type(analyzer[n]()).tallies is not Analyzer.tallies])
+def test_tallies_do_not_depend_on_order(name, cnn, few, pilot):
+    chosen, order = fitted(name, cnn, pilot), torch.randperm(32)
+    halves = [few[slice(0, 16)], few[slice(16, 32)]]
+    shuffled = [Batch(few.image[rows], few.target[rows], few.index[rows]) for rows in order.split(16)]
+    found, expected = (tallied(chosen, *(Probe(cnn, b, needs=chosen.needs) for b in bs)) for bs in (shuffled, halves))
+    assert any(array.any() for array in expected.values())
+    for key, array in expected.items():
+        # Rounding may put a pixel into the next bin.
+        assert np.abs(found[key] - array).sum() <= 1e-5 * np.abs(array).sum(), key
 
 
 @each_analyzer
@@ -238,6 +258,11 @@ def test_histogram_is_numpys(cnn, few):
         # A value at a bin's very edge may fall on either side.
         assert np.abs(row - expected).sum() <= 4
         assert expected.sum() > 0.99 * len(values)
+
+
+def test_counts_stay_exact_beyond_float32():
+    many = 2**24 + 7
+    assert _bin(torch.full((many,), -20.0))[0] == many
 
 
 def test_gray_images_have_one_channel(few):

@@ -123,6 +123,13 @@ def test_images_without_a_label_are_skipped():
     np.testing.assert_array_equal(tally.sum_of_squares, [21])
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_an_image_that_overflowed_does_not_spoil_its_class(value):
+    tally = PerClass(2, np.ones(2))
+    tally.update(np.array([[1.0, 2.0], [value, 4.0], [3.0, 6.0]]), np.array([1, 1, 1]))
+    np.testing.assert_array_equal(tally.mean, [[np.nan, np.nan], [2, 4]])
+
+
 def test_class_without_images_has_no_mean():
     tally = PerClass(3, np.ones(1))
     tally.update(np.ones((2, 1)), np.array([0, 2]))

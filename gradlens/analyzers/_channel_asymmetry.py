@@ -73,4 +73,6 @@ def _bin(exponent: Tensor) -> Tensor:
     """Counts of base-10 logarithms: underflow, the fixed bins, overflow; NaN counts as overflow."""
     position = ((exponent - Histogram.DECADES[0]) * Histogram.PER_DECADE + 1).nan_to_num_(torch.inf)
     bins = Histogram.BINS + 2
-    return torch.histc(position.clamp_(0.5, bins - 0.5), bins, 0, bins).long()
+    # histc counts in float32, which is exact up to 2²⁴.
+    parts = position.clamp_(0.5, bins - 0.5).split(1 << 24)
+    return torch.stack([torch.histc(part, bins, 0, bins).long() for part in parts]).sum(0)

@@ -2,57 +2,72 @@
 
 from __future__ import annotations
 
-import argparse
 import hashlib
-import re
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gradlens._files import write_atomically
 from gradlens._types import Preprocess, UserError
-
-State = dict[str, Tensor]
+from gradlens.models._layouts import LAYOUTS
+from gradlens.models._opening import open_checkpoint
+from gradlens.models._wrappings import State, Weights, unwrap
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A file's weights and what it says about them; ``None`` where it says nothing."""
+    """A file's weights and what it says about them; ``None`` where it says nothing.
+
+    module is the network itself where a trusted pickle held one; class_name is what the file calls
+    its network without saying how to build it.
+    """
 
     path: str
     layout: str
     sha256: str
-    raw: State | None
-    ema: State | None = None
+    raw: Weights | None
+    ema: Weights | None = None
     arch: str | None = None
     arch_kwargs: dict[str, Any] = field(default_factory=dict)
+    class_name: str | None = None
+    module: nn.Module | None = None
     activation: str | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     num_classes: int | None = None
     class_names: tuple[str, ...] = ()
     preprocess: Preprocess | None = None
-    stripped: tuple[str, ...] = ()
+
+    @property
+    def stripped(self) -> tuple[str, ...]:
+        """The prefixes that stood before every name of its weights."""
+        return next((w.bare.prefixes for w in (self.raw, self.ema) if w), ())
+
+    @property
+    def states_activation(self) -> bool:
+        return bool(self.activation or "act_layer" in self.arch_kwargs or self.module)
 
 
-def read_checkpoint(path: str | Path) -> Checkpoint:
-    """Recognise the layout: our own, timm's ``.pth.tar``, or a bare state dict.
+def read_checkpoint(path: str | Path, trust_pickle: bool = False) -> Checkpoint:
+    """Recognise a file's layout, or a Hugging Face folder's; see ``_layouts``.
 
-    Raises UserError for a file that is missing, empty, damaged, or holds more than tensors.
+    Raises UserError for a file that is missing, empty or damaged, or that holds more than tensors and
+    is not trusted: ``trust_pickle=True`` lets it run code.
     """
-    file = Path(path)
-    content = _load(file)
-    if not isinstance(content, Mapping):
+    opened = open_checkpoint(Path(path), trust_pickle)
+    fields = next(filter(None, (read(opened) for read in LAYOUTS)), None)
+    if fields is None:
         raise UserError(
-            f"{file} holds a {type(content).__name__}; wanted a dictionary of tensors: save model.state_dict()"
+            f"{path} holds a {type(opened.content).__name__}; wanted a dictionary of tensors: save model.state_dict()"
         )
-    read = _read_own if "gradlens" in content else _read_timm if "state_dict" in content else _read_bare
-    return read(file, content, sha256_of(file))
+    sets = {kind: _weights(opened.file, fields.get(kind)) for kind in ("raw", "ema")}
+    if not any(sets.values()):
+        raise UserError(f"{path} holds no weights; wanted a dictionary of tensors: save model.state_dict()")
+    return Checkpoint(path=str(path), sha256=sha256_of(opened.file), **{**fields, **sets})
 
 
 def save_checkpoint(path: str | Path, state: State, *, arch: str, **described: Any) -> None:
@@ -72,110 +87,38 @@ def sha256_of(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _load(file: Path) -> Any:
-    if not file.exists():
-        raise UserError(f"no checkpoint at {file}; give the path of a file, or a timm name as timm:NAME")
-    if file.is_dir():
-        raise UserError(f"{file} is a folder; give the checkpoint file inside it")
-    if file.stat().st_size == 0:
-        raise UserError(f"{file} is empty (0 bytes); copy or download it again")
-    try:
-        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
-            # What it warns of in a file that it then refuses is of no use to the user.
-            warnings.simplefilter("ignore")
-            return torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises many types for a damaged file
-        raise UserError(_why_unreadable(file, error)) from None
-
-
-def _why_unreadable(file: Path, error: Exception) -> str:
-    needed = re.search(r"GLOBAL (\S+)", str(error))
-    if needed:
-        return (
-            f"{file} needs {needed[1]} to be imported and run, which gradlens refuses (weights only); "
-            "save model.state_dict() instead of the model"
+def _weights(file: Path, state: Any) -> Weights | None:
+    if state is None:
+        return None
+    _check_names(file, state)
+    _check_size(file, state)
+    bad = next((k for k, v in state.items() if v.is_floating_point() and not bool(v.isfinite().all())), None)
+    if bad is not None:
+        raise UserError(
+            f"{file}: weights '{bad}' are not finite (NaN or infinity): training diverged; use an earlier checkpoint"
         )
-    size = file.stat().st_size
-    return (
-        f"{file} ({size:,} bytes) is not a readable PyTorch checkpoint: it is truncated, damaged or of "
-        "another format; copy it again, or save it with torch.save(model.state_dict(), path)"
-    )
+    return unwrap(dict(state))
 
 
-def _read_own(file: Path, content: Mapping, sha256: str) -> Checkpoint:
-    state = content.get("state_dict")
-    preprocess = content.get("preprocess")
-    return Checkpoint(
-        path=str(file),
-        layout="gradlens",
-        sha256=sha256,
-        raw=_tensors(file, state),
-        ema=_tensors(file, content["ema"]) if content.get("ema") else None,
-        arch=content.get("arch"),
-        arch_kwargs=dict(content.get("arch_kwargs", {})),
-        activation=content.get("activation"),
-        mean=_triple(content.get("mean")),
-        std=_triple(content.get("std")),
-        num_classes=content.get("num_classes"),
-        class_names=tuple(content.get("class_names", ())),
-        preprocess=Preprocess(**preprocess) if preprocess else None,
-    )
-
-
-def _read_timm(file: Path, content: Mapping, sha256: str) -> Checkpoint:
-    """timm's train.py writes ``arch`` and ``args``; only ``args.model`` is a name timm can build."""
-    args = vars(content["args"]) if isinstance(content.get("args"), argparse.Namespace) else {}
-    raw, prefixes = strip_prefixes(_tensors(file, content["state_dict"]))
-    ema = content.get("state_dict_ema")
-    return Checkpoint(
-        path=str(file),
-        layout="timm",
-        sha256=sha256,
-        raw=raw,
-        ema=strip_prefixes(_tensors(file, ema))[0] if ema else None,
-        arch=args.get("model"),
-        mean=_triple(args.get("mean")),
-        std=_triple(args.get("std")),
-        num_classes=args.get("num_classes"),
-        stripped=prefixes,
-    )
-
-
-def _read_bare(file: Path, content: Mapping, sha256: str) -> Checkpoint:
-    state, prefixes = strip_prefixes(_tensors(file, content))
-    return Checkpoint(path=str(file), layout="state dict", sha256=sha256, raw=state, stripped=prefixes)
-
-
-def strip_prefixes(state: State) -> tuple[State, tuple[str, ...]]:
-    """Remove what DistributedDataParallel and torch.compile put before every key, in any order."""
-    found: list[str] = []
-    while True:
-        prefix = next((p for p in ("module.", "_orig_mod.") if all(k.startswith(p) for k in state)), None)
-        if not prefix:
-            return state, tuple(found)
-        state = {k.removeprefix(prefix): v for k, v in state.items()}
-        found.append(prefix)
-
-
-def _tensors(file: Path, state: Any) -> State:
+def _check_names(file: Path, state: Any) -> None:
     if not isinstance(state, Mapping) or not state:
         raise UserError(f"{file} holds no weights; wanted a dictionary of tensors: save model.state_dict()")
     stray = next((k for k, v in state.items() if not isinstance(v, Tensor)), None)
     if stray is not None:
         raise UserError(
             f"{file}: entry '{stray}' is a {type(state[stray]).__name__}, not a tensor; wanted a "
-            "dictionary of tensors, or one under the key 'state_dict'"
+            "dictionary of tensors, or one under the key 'state_dict' or 'model'"
         )
     unnamed = next((k for k in state if not isinstance(k, str)), None)
     if unnamed is not None:
         raise UserError(f"{file}: entry {unnamed!r} is not a parameter's name; wanted what model.state_dict() gives")
-    bad = next((k for k, v in state.items() if v.is_floating_point() and not bool(v.isfinite().all())), None)
-    if bad is not None:
+
+
+def _check_size(file: Path, state: Mapping[str, Tensor]) -> None:
+    """A few bytes can declare a tensor of terabytes, by a stride of zero; looking at it would make it."""
+    declared, held = sum(v.numel() * v.element_size() for v in state.values()), file.stat().st_size
+    if declared > 100 * held:
         raise UserError(
-            f"{file}: weights '{bad}' are not finite (NaN or infinity): training diverged; use an earlier checkpoint"
+            f"{file} declares {declared:,} bytes of weights in {held:,} bytes: it is damaged or made to exhaust "
+            "memory; download it again from its source"
         )
-    return dict(state)
-
-
-def _triple(values: Any) -> tuple[float, ...] | None:
-    return tuple(float(v) for v in values) if values is not None else None

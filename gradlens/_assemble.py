@@ -1,0 +1,73 @@
+"""Rows and tallies of all batches → a Run with its summary."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from gradlens._parts import Tallies
+from gradlens._registry import suffix
+from gradlens._results import Run
+from gradlens.analyzers import Analyzer, Summary, name_of
+from gradlens.data import Data
+from gradlens.models import Classifier, ModelCard
+
+
+def empty_tallies(analyzers: Sequence[Analyzer]) -> Tallies:
+    """Every analyzer's accumulators, as ``analyzer/name``."""
+    return {f"{name_of(a)}/{name}": tally for a in analyzers for name, tally in a.tallies().items()}
+
+
+def assemble(
+    samples: pd.DataFrame,
+    tallies: Tallies,
+    analyzers: Sequence[Analyzer],
+    model: Classifier,
+    data: Data,
+    provenance: dict[str, Any],
+    examples: dict[str, Any],
+) -> Run:
+    """One row an image with its path; each analyzer's numbers under its own suffix."""
+    samples.insert(1, "path", [data.path(i) for i in samples["index"]])
+    if data.labelled:
+        samples["correct"] = samples["correct"].astype(bool)
+    else:
+        samples = samples.drop(columns=["correct", "rank_of_label"])
+    summary = _core_summary(samples, model.card, data, provenance)
+    arrays: dict[str, np.ndarray] = {}
+    for analyzer in analyzers:
+        scalars, found = _summary_of(analyzer, samples, tallies)
+        summary |= {f"{name}{suffix(analyzer)}": value for name, value in scalars.items()}
+        arrays |= {f"{name_of(analyzer)}/{name}": array for name, array in found.items()}
+    return Run(samples, summary, arrays, provenance, examples, model=model, data=data)
+
+
+def _summary_of(analyzer: Analyzer, samples: pd.DataFrame, tallies: Tallies) -> Summary:
+    """The analyzer sees its own columns and tallies under their plain names."""
+    tail, prefix = suffix(analyzer), f"{name_of(analyzer)}/"
+    own = samples
+    if tail:
+        plain = {c: c.removesuffix(tail) for c in samples if c.endswith(tail)}
+        own = samples.drop(columns=[p for p in plain.values() if p in samples]).rename(columns=plain)
+    return analyzer.summarize(own, {n.removeprefix(prefix): t for n, t in tallies.items() if n.startswith(prefix)})
+
+
+def _core_summary(samples: pd.DataFrame, card: ModelCard, data: Data, provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """timm's results columns, so that a run joins its public tables."""
+    preprocess = data.preprocess
+    known = "correct" in samples
+    return {
+        "model": card.name,
+        "data": data.name,
+        "images": len(samples),
+        "img_size": preprocess.size if preprocess else None,
+        "top1": 100 * float(samples["correct"].mean()) if known else np.nan,
+        "top5": 100 * float((samples["rank_of_label"] < 5).mean()) if known else np.nan,
+        "param_count": round(provenance["model"]["param_count"] / 1e6, 4),
+        "crop_pct": preprocess.crop_pct if preprocess else None,
+        "interpolation": preprocess.interpolation if preprocess else None,
+        "unreadable": len(provenance["unreadable"]),
+    }
