@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from gradlens._types import UserError
+from gradlens._types import UserError, digest
 
 
 class Registry(Mapping[str, Any]):
@@ -67,10 +67,10 @@ class Registry(Mapping[str, Any]):
     def _discover(self) -> None:
         if self._discovered:
             return
-        self._discovered = True
         package = importlib.import_module(self.package)
         for module in pkgutil.iter_modules(package.__path__):
             importlib.import_module(f"{self.package}.{module.name}")
+        self._discovered = True
 
 
 objective = Registry("objective", "gradlens.objectives")
@@ -100,7 +100,7 @@ def load_plugin(path: str) -> None:
     file = Path(path)
     if not file.is_file():
         raise UserError(f"plugin {path} is not a file; give the path of a Python file")
-    name = f"gradlens_plugin_{file.stem}"
+    name = f"gradlens_plugin_{digest(str(file.resolve()))}_{file.stem}"
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
         raise UserError(f"plugin {path} is not a Python file; give a file that ends in .py")

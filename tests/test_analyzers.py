@@ -609,3 +609,8 @@ def test_function_of_a_probe_is_an_analyzer(cnn, batch):
 def test_function_must_give_one_number_an_image(column, cnn, batch):
     with pytest.raises(UserError, match=r"column 'x' has shape .*; wanted one number an image"):
         Inline(lambda p: {"x": column(p)}).measure(Probe(cnn, batch))
+
+
+def test_an_inline_analyzer_returns_columns_by_name(cnn, digits):
+    with pytest.raises(UserError, match="returned a Tensor"):
+        Inline(lambda probe: probe.loss).measure(Probe(cnn, digits[slice(0, 4)]))

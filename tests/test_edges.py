@@ -7,6 +7,7 @@ from skimage import color, feature, filters
 
 from gradlens._registry import edge_map
 from gradlens._statistics import auc
+from gradlens._types import UserError
 from gradlens.data import load_data
 from gradlens.edges import canny, contour_energy, sobel
 from gradlens.edges._canny import _normalized_blur, canny_batched
@@ -162,3 +163,8 @@ def test_true_contours_are_found(name, shapes):
     maps = edge_map[name](shapes.image).numpy()
     scores = [auc(m.ravel(), c.ravel()) for m, c in zip(maps, contours, strict=True)]
     assert np.mean(scores) > 0.65
+
+
+def test_thresholds_in_the_wrong_order_are_refused():
+    with pytest.raises(UserError, match="low="):
+        canny(torch.rand(1, 3, 16, 16), low=0.3, high=0.2)

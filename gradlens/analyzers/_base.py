@@ -60,6 +60,8 @@ class Inline(Analyzer):
 
     def measure(self, probe: Probe) -> Mapping[str, Tensor]:
         columns = self.function(probe)
+        if not isinstance(columns, Mapping):
+            raise UserError(f"inline analyzer returned a {type(columns).__name__}; wanted {{column: (B,)}}")
         for name, values in columns.items():
             shape = tuple(np.shape(values))
             if shape != (len(probe.batch),):

@@ -7,6 +7,7 @@ from skimage.feature import canny as skimage_canny
 from torch import Tensor
 
 from gradlens._registry import edge_map
+from gradlens._types import UserError
 from gradlens.edges._filters import Images, Maps, correlate, derivatives, luminance
 
 
@@ -18,6 +19,8 @@ def canny(images: Images, sigma: float = 1.0, low: float = 0.1, high: float = 0.
     an image in [0, 1] and absolute, so halving an image's contrast removes edges. On the CPU this is
     scikit-image; on a GPU a batched version that agrees with it pixel for pixel (Canny 1986).
     """
+    if not 0 <= low <= high:
+        raise UserError(f"canny's thresholds are low={low:g}, high={high:g}; wanted 0 ≤ low ≤ high")
     gray = luminance(images.detach().double())
     if gray.device.type == "cpu":
         maps = [torch.from_numpy(skimage_canny(g[0].numpy(), sigma, low, high)) for g in gray]
@@ -53,10 +56,7 @@ def _is_ridge(down: Maps, along: Maps, magnitude: Maps) -> Tensor:
     """Whether the magnitude is a maximum along the gradient, neighbours interpolated linearly."""
     steep = down.abs() > along.abs()
     weight = torch.where(steep, along.abs() / down.abs(), down.abs() / along.abs()).nan_to_num(0.0)
-    same_sign = (down * along > 0) | (down == 0) | (along == 0)
-    # On the falling diagonal scikit-image breaks the tie |down| = |along| the other way.
-    steep = torch.where(same_sign, steep, down.abs() >= along.abs())
-    sign = torch.where(same_sign, 1, -1)
+    sign = torch.where(down * along >= 0, 1, -1)
     return _beats(magnitude, weight, steep, sign, 1) & _beats(magnitude, weight, steep, sign, -1)
 
 
