@@ -12,13 +12,14 @@ import itertools
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import tyro
 
 from gradlens._registry import unknown
 from gradlens._types import UserError
 
+Loader = TypeVar("Loader")
 _DRAWING = re.compile(r"\x1b\[[0-9;]*m|[╭╮╰╯│─]+")
 
 
@@ -52,20 +53,26 @@ def _one_line(drawn: str) -> str:
     return " ".join(paragraph).rstrip(".:") or "the command line cannot be read"
 
 
-def run_folders(checkpoints: Sequence[str], out: Path | None, data: str) -> list[Path]:
-    """A run folder for each checkpoint: ``out`` itself for one, ``out/LABEL`` for several."""
-    if not checkpoints:
-        raise UserError("no checkpoint given; give one or more files, or timm:NAME")
-    labels = [_label(c) for c in checkpoints]
-    twice = next((name for name in labels if labels.count(name) > 1), None)
-    if twice:
-        raise UserError(f"two checkpoints are called '{twice}'; rename one, or analyze them one at a time")
+def run_folders(labels: Sequence[str], out: Path | None, data: str) -> list[Path]:
+    """A run folder for each model: ``out`` itself for one, ``out/LABEL`` for several."""
     if out is None:
         return [Path("runs") / f"{label}-{data}" for label in labels]
     return [out] if len(labels) == 1 else [out / label for label in labels]
 
 
-def _label(checkpoint: str) -> str:
+def check_labels(models: Sequence[tuple[str, Loader]]) -> dict[str, Loader]:
+    """The models by label; refuses none, and two of one name."""
+    if not models:
+        raise UserError("no checkpoint given; give one or more files, timm:NAME, or --models models.toml")
+    labels = [label for label, _ in models]
+    twice = next((name for name in labels if labels.count(name) > 1), None)
+    if twice:
+        raise UserError(f"two checkpoints are called '{twice}'; rename one, or analyze them one at a time")
+    return dict(models)
+
+
+def label_of(checkpoint: str) -> str:
+    """A checkpoint's file name without its endings; a name without its prefix."""
     name = Path(checkpoint).name.removesuffix(".tar")
     return Path(name.rpartition(":")[2]).stem if ":" in name else Path(name).stem
 

@@ -53,10 +53,15 @@ def circumstances(model: Classifier, data: Data) -> dict[str, Any]:
         "device_name": name or platform.machine(),
         "threads": torch.get_num_threads(),
         "world_size": world(),
-        "versions": {"gradlens": _version("gradlens"), "python": platform.python_version()}
-        | {name: _version(name) for name in VERSIONED},
+        "versions": software(),
         "argv": sys.argv,
     }
+
+
+def software() -> dict[str, str]:
+    """Versions of Python, of gradlens and of the libraries that its numbers depend on."""
+    own = {"gradlens": _version("gradlens"), "python": platform.python_version()}
+    return own | {name: _version(name) for name in VERSIONED}
 
 
 def weights_hash(model: torch.nn.Module) -> str:

@@ -33,6 +33,8 @@ def analyze(
     seed: int = 0,
     examples: int = 16,
     resume: bool = False,
+    expect_top1: tuple[float, float] | None = None,
+    strict: bool = False,
     progress: bool = True,
 ) -> Run:
     """Measure the input gradients of a model over a data set.
@@ -41,9 +43,11 @@ def analyze(
     takes. analyzers: ``standard``, ``full``, or a list of names, instances, or functions of a probe.
     out: a folder for the run, which makes it resumable; without it nothing is written. objective:
     gradients of other registered objectives are measured beside each other. examples: how many
-    images' raw gradients to keep. Raises UserError for a user's mistake, Interrupted when stopped.
+    images' raw gradients to keep. expect_top1: percent and tolerance, checked on 512 images before
+    the run; a suspicious accuracy is warned about, or refused where strict. Raises UserError for a
+    user's mistake, Interrupted when stopped.
     """
-    settings = Settings(batch_size, precision, seed, examples, resume)
+    settings = Settings(batch_size, precision, seed, examples, resume, expect_top1, strict)
     return analyze_all([model], data, analyzers, [out], settings, objective, limit, workers, progress)[0]
 
 
@@ -57,12 +61,17 @@ def analyze_all(
     limit: int | None = None,
     workers: int | None = None,
     progress: bool = True,
+    preprocess: Preprocess | None = None,
 ) -> list[Run]:
-    """Several models over the same images; those with the same preprocessing share decoded batches."""
+    """Several models over the same images; those with the same preprocessing share decoded batches.
+
+    preprocess replaces the models' own, as a published protocol asks for.
+    """
     sessions = []
     for model, out in zip(models, outs or [None] * len(models), strict=True):
         classifier = as_classifier(model)
-        bound = as_data(data, classifier).limit(limit)
+        bound = as_data(data, classifier)
+        bound = (bound.bind(preprocess) if preprocess else bound).limit(limit)
         chosen = choose_analyzers(analyzers, [objective] if isinstance(objective, str) else objective)
         sessions.append(Session(classifier, bound, chosen, _output(out), settings or Settings()))
     unfinished = [session for session in sessions if session.finished is None]

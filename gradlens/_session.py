@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,7 @@ from gradlens._assemble import assemble, empty_tallies
 from gradlens._loop import measurement, within_memory
 from gradlens._parts import Parts, difference
 from gradlens._pilot import show_pilot
+from gradlens._preflight import IMAGES, preflight
 from gradlens._probe import Probe
 from gradlens._provenance import circumstances, contract
 from gradlens._registry import unknown
@@ -40,6 +42,9 @@ class Settings:
     seed: int = 0
     examples: int = 16
     resume: bool = False
+    expect_top1: tuple[float, float] | None = None
+    strict: bool = False
+    protocol: str | None = None
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
@@ -70,6 +75,7 @@ class Session:
         if _distributed.rank() != 0:
             self.parts.join(self.terms)
         self._measured = self.model.folded()
+        self._check_accuracy()
         self._needs = frozenset(need for a in self.analyzers for need in a.needs)
         with self._precision():
             self._kept = show_pilot(
@@ -105,6 +111,7 @@ class Session:
         samples = self.parts.merge(self._tallies, empty_tallies(self.analyzers), batches)
         unreadable = {self.data.path(i): why for i, why in sorted(self.parts.failures.items())}
         provenance = {**self.terms, **circumstances(self.model, self.data), "unreadable": unreadable}
+        provenance["protocol"] = self.settings.protocol
         provenance |= {
             "folded_sites": self._measured.card.folded,
             "seconds": round(time.monotonic() - self._start, 2),
@@ -124,6 +131,17 @@ class Session:
         if self.settings.precision == "float32":
             return nullcontext()
         return torch.autocast(self.model.device.type, torch.bfloat16)
+
+    def _check_accuracy(self) -> None:
+        """Before a long run, or where somebody said what the accuracy should be."""
+        published = (self.model.card.display or {}).get("published_top1")
+        expected = self.settings.expect_top1 or (published and (published, 1.0))
+        if expected or self.settings.strict or len(self.data) > 4 * IMAGES:
+            suspicion = preflight(self._measured, self.data, expected, self.settings.batch_size)
+            if suspicion and self.settings.strict:
+                raise UserError(suspicion)
+            if suspicion:
+                logging.getLogger("gradlens").warning(suspicion)
 
     def _check_failures(self) -> None:
         failures = self.parts.failures

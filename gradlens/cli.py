@@ -5,7 +5,6 @@ Exit codes: 0 done, 2 a user's mistake in one line, 1 our own fault, 75 interrup
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import sys
 from collections.abc import Sequence
@@ -13,77 +12,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from tyro.conf import Positional, UseAppendAction, arg
+from tyro.conf import Positional, arg
 
 from gradlens._commandline import indices, parse, run_folders
+from gradlens._options import Common, DataOptions, ModelOptions, ModelsOptions
 from gradlens._registry import KINDS, load_plugin, split_specs, unknown
 from gradlens._types import Interrupted, UserError
 
 if TYPE_CHECKING:
-    from gradlens.data import Data
-    from gradlens.models import Classifier
+    pass
 
 Out = Annotated[Path | None, arg(aliases=["-o"])]
-Triple = tuple[float, float, float]
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Common:
-    plugin: UseAppendAction[tuple[Path, ...]] = ()
-    """A Python file whose decorators add analyzers, objectives, figures, …; may be given again."""
-    json: bool = False
-    """Print one JSON object as the last line."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Model:
-    arch: str | None = None
-    """Architecture of a checkpoint that does not name its own: a timm name or module:callable."""
-    activation: str | None = None
-    """Swap the activations before loading the weights: gelu, silu, softplus, …"""
-    weights: str = "auto"
-    """Which weights of the file: auto (EMA where there is one), raw, ema, or random for an untrained twin."""
-    mean: Triple | None = None
-    """Normalisation mean a channel, in pixels of [0, 1]."""
-    std: Triple | None = None
-    """Normalisation standard deviation a channel."""
-    normalized: bool = False
-    """The model normalises inside."""
-    num_classes: int | None = None
-    """Number of classes, where the checkpoint does not tell."""
-    device: str = "auto"
-    """cpu, cuda, cuda:1, …; auto takes the first accelerator."""
-
-    def load(self, spec: str) -> Classifier:
-        from gradlens.models import load_model
-
-        options = {f.name: getattr(self, f.name) for f in dataclasses.fields(_Model)}
-        return load_model(spec, **{**options, "normalized": self.normalized or None})
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Data:
-    data: str
-    """digits, shapes, photos, or a folder of images with one sub-folder a class."""
-    data_dir: Path | None = None
-    """Where a relative folder is looked for."""
-    split: str = "val"
-    """train, val or test."""
-    limit: int | None = None
-    """Only this many images: class-stratified, the same for every model."""
-
-    def open(self) -> Data:
-        from gradlens.data import load_data
-
-        return load_data(self.data, self.split, self.data_dir, self.limit)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Analyze(_Common, _Model, _Data):
+class Analyze(Common, ModelsOptions, DataOptions):
     """Measure the input gradients of checkpoints over a data set, into a run folder each."""
 
-    checkpoints: Positional[tuple[str, ...]]
-    """Checkpoint files, timm:NAME, or module:callable."""
     analyzers: str = "standard"
     """standard, full, or names with parameters: sample_asymmetry,edge_concentration:sigma=2"""
     objective: str = "loss"
@@ -102,58 +47,77 @@ class Analyze(_Common, _Model, _Data):
     """Folder of the run; with several checkpoints a sub-folder each. Default: runs/MODEL-DATA."""
     resume: bool = False
     """Go on with an interrupted run."""
+    protocol: str | None = None
+    """Fix preprocessing, number of images and measures as published: rodriguez2024 or robustbench."""
+    expect_top1: str | None = None
+    """Top-1 in percent, such as 60.3±1; checked on 512 images before the run."""
+    strict: bool = False
+    """Stop where the accuracy is suspicious, instead of a warning."""
 
     def run(self) -> dict[str, Any]:
-        from gradlens._run import analyze
+        from gradlens._preflight import parse_expectation
+        from gradlens._protocols import protocol
+        from gradlens._run import analyze_all
+        from gradlens._session import Settings
         from gradlens._terminal import print_runs
 
-        runs, folders = [], run_folders(self.checkpoints, self.out, Path(self.data).name)
-        for spec, folder in zip(self.checkpoints, folders, strict=True):
-            run = analyze(
-                self.load(spec),
-                self.open(),
-                self.analyzers,
-                folder,
-                objective=split_specs(self.objective),
-                batch_size=self.batch_size,
-                workers=self.workers,
-                precision=self.precision,
-                seed=self.seed,
-                examples=self.examples,
-                resume=self.resume,
-            )
-            runs.append(run)
+        fixed = protocol(self.protocol) if self.protocol else None
+        chosen = self.chosen()
+        folders = run_folders(list(chosen), self.out, Path(self.data).name)
+        settings = Settings(
+            batch_size=self.batch_size,
+            precision=self.precision,
+            seed=self.seed,
+            examples=self.examples,
+            resume=self.resume,
+            expect_top1=parse_expectation(self.expect_top1) if self.expect_top1 else None,
+            strict=self.strict,
+            protocol=self.protocol,
+        )
+        runs = analyze_all(
+            [load() for load in chosen.values()],
+            self.open(),
+            fixed.analyzers if fixed else self.analyzers,
+            folders,
+            settings,
+            split_specs(self.objective),
+            limit=fixed.images if fixed else None,
+            workers=self.workers,
+            preprocess=fixed.preprocess if fixed else None,
+        )
         print_runs(runs, folders)
+        if fixed:
+            print(f"protocol {self.protocol}: {fixed.source}. Not stated there: {fixed.unstated}.")
         return {"runs": [{"folder": str(f), **r.summary} for f, r in zip(folders, runs, strict=True)]}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Examples(_Common, _Model, _Data):
+class Examples(Common, ModelsOptions, DataOptions):
     """Keep the raw gradients of the same images for every model, for galleries."""
 
-    checkpoints: Positional[tuple[str, ...]]
-    """Checkpoint files, timm:NAME, or module:callable."""
     images: str
     """Indices of the images, such as 3,17,42."""
     out: Annotated[Path, arg(aliases=["-o"])]
     """Folder with a run for each model."""
 
     def run(self) -> dict[str, Any]:
-        from gradlens._run import analyze
+        from gradlens._run import analyze_all
+        from gradlens._session import Settings
 
         chosen = indices(self.images)
         data = self.open().subset(chosen)
-        folders = run_folders(self.checkpoints, self.out, data.source.name)
-        for spec, folder in zip(self.checkpoints, folders, strict=True):
-            measures = "sample_asymmetry,edge_concentration"
-            analyze(self.load(spec), data, measures, folder, examples=len(chosen), progress=False)
+        models = self.chosen()
+        folders = run_folders(list(models), self.out, data.source.name)
+        settings = Settings(examples=len(chosen))
+        measures = "sample_asymmetry,edge_concentration"
+        analyze_all([load() for load in models.values()], data, measures, folders, settings, progress=False)
         print(f"kept {len(chosen)} images of {data.name}; draw them with")
         print(f"  gradlens figure gradient_gallery {' '.join(map(str, folders))} -o gallery.pdf")
         return {"folders": [str(f) for f in folders], "images": chosen}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Figure(_Common):
+class Figure(Common):
     """Draw a figure from finished runs; needs no model, data or torch."""
 
     name: Positional[str]
@@ -184,23 +148,44 @@ class Figure(_Common):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Info(_Common, _Model):
+class Info(Common, ModelOptions):
     """Explain a checkpoint: what is in the file, and the model that it makes."""
 
     checkpoint: Positional[str]
-    """A checkpoint file, timm:NAME, or module:callable."""
+    """A checkpoint file or Hugging Face folder, timm:NAME, hf-hub:ORG/NAME, torchvision:NAME, module:callable."""
 
     def run(self) -> dict[str, Any]:
         from gradlens._terminal import print_facts
         from gradlens.models import describe
 
-        facts = describe(self.checkpoint, lambda: self.load(self.checkpoint))
+        facts = describe(self.checkpoint, lambda: self.load(self.checkpoint), self.trust_pickle)
         print_facts(self.checkpoint, facts)
         return facts
 
 
 @dataclass(frozen=True, kw_only=True)
-class List(_Common):
+class Doctor(Common):
+    """Check versions, hardware, disk and, where given, how a data set is understood; in seconds."""
+
+    data: str | None = None
+    """A data set as for analyze."""
+    data_dir: Path | None = None
+    """Where a named set or a relative folder is looked for."""
+    split: str = "val"
+    """train, val or test."""
+
+    def run(self) -> dict[str, Any]:
+        from gradlens._doctor import diagnose
+        from gradlens._terminal import print_facts
+
+        data = DataOptions(data=self.data, data_dir=self.data_dir, split=self.split) if self.data else None
+        facts = diagnose(Path(), data.open if data else None)
+        print_facts("gradlens doctor", facts)
+        return facts
+
+
+@dataclass(frozen=True, kw_only=True)
+class List(Common):
     """List the registered methods, all or of one kind."""
 
     kind: Positional[str | None] = None
@@ -217,7 +202,7 @@ class List(_Common):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Demo(_Common):
+class Demo(Common):
     """Train a small CNN on embedded digits, analyze it and draw the figures; about a minute."""
 
     out: Annotated[Path, arg(aliases=["-o"])] = Path("gradlens-demo")
@@ -232,6 +217,7 @@ class Demo(_Common):
 COMMANDS: dict[str, Any] = {
     "analyze": Analyze,
     "demo": Demo,
+    "doctor": Doctor,
     "examples": Examples,
     "figure": Figure,
     "info": Info,

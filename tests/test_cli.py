@@ -268,3 +268,65 @@ def test_help_does_not_import_torch():
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert said.splitlines()[-1] == "False"
     assert "--data" in said
+
+
+MANIFEST = """
+[second]
+path = "good.pt"
+weights = "random"
+order = 2
+
+[first]
+path = "good.pt"
+order = 1
+group = "baselines"
+color = "#0072B2"
+"""
+
+
+def test_a_manifest_names_orders_and_loads_the_models(place, capsys):
+    (place / "models.toml").write_text(MANIFEST)
+    assert run(place, "analyze --models models.toml --data digits --limit 30 --json -o study") == 0
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])["runs"]
+    assert [(r["model"], r["folder"]) for r in result] == [("first", "study/first"), ("second", "study/second")]
+    provenance = json.loads((place / "study" / "first" / "run.json").read_text())
+    assert provenance["model"]["display"] == {"label": "first", "group": "baselines", "order": 1, "color": "#0072B2"}
+    assert json.loads((place / "run" / "summary.json").read_text())["l1_mean"] == result[0]["l1_mean"]
+
+
+def test_several_kinds_of_weights_are_measured_from_one_decode(place, monkeypatch):
+    from gradlens.data import Data
+
+    read = []
+    original = Data.read
+    monkeypatch.setattr(Data, "read", lambda self, indices: read.append(len(indices)) or original(self, indices))
+    assert run(place, "analyze good.pt --weights raw,random --data digits --limit 40 -b 20 --examples 0 -o kinds") == 0
+    assert (place / "kinds" / "good-raw" / "run.json").exists()
+    assert (place / "kinds" / "good-random" / "run.json").exists()
+    # Two batches of twenty, once; each model's pilot before them.
+    assert read.count(20) == 2
+
+
+def test_an_unexpected_accuracy_is_said_before_the_run_and_stops_a_strict_one(place, caplog, capsys):
+    line = "analyze good.pt --data digits --limit 60 --expect-top1 99±1"
+    assert run(place, f"{line} -o expected") == 0
+    assert "probable causes" in caplog.text
+    assert run(place, f"{line} --strict -o strict") == 2
+    assert "probable causes" in capsys.readouterr().err
+    assert not (place / "strict" / "run.json").exists()
+    assert run(place, "analyze good.pt --data digits --expect-top1 high -o bad") == 2
+
+
+def test_the_doctor_explains_the_data(place, capsys):
+    assert run(place, "doctor --data digits") == 0
+    assert "297 images" in capsys.readouterr().out
+
+
+def test_a_protocol_fixes_preprocessing_and_measures_and_says_what_is_unknown(place, capsys):
+    assert run(place, "analyze good.pt --data digits --limit 8 -b 4 --protocol robustbench -o published") == 0
+    assert "Not stated there" in " ".join(capsys.readouterr().out.split())
+    provenance = json.loads((place / "published" / "run.json").read_text())
+    assert provenance["preprocess"]["size"] == 224
+    assert provenance["analyzers"] == ["sample_asymmetry"]
+    assert provenance["protocol"] == "robustbench"
+    assert run(place, "analyze good.pt --data digits --protocol robustbnech") == 2

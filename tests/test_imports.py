@@ -18,10 +18,11 @@ LAYERS = [
     ["_probe"],
     ["analyzers", "studies", "penalties", "_attribution", "_sessions"],
     ["_engines", "_loop", "_assemble"],
-    ["_pilot", "_provenance"],
+    ["_pilot", "_provenance", "_preflight", "_manifest", "_protocols"],
     ["_session"],
-    ["_run", "_again", "training"],
+    ["_run", "_again", "training", "_doctor"],
     ["_demo", "_commandline"],
+    ["_options"],
     ["cli"],
     ["__main__"],
 ]

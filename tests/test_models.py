@@ -170,7 +170,7 @@ def test_a_saved_activation_replaces_every_other_kind(tmp_path):
     arch = f"{tmp_path / 'two.py'}:net"
     state = load_model(arch, normalized=True).net.state_dict()
     save_checkpoint(tmp_path / "own.pt", state, arch=arch, activation="gelu", mean=MEAN, std=STD)
-    assert load_model(tmp_path / "own.pt").card.activation == "gelu"
+    assert load_model(tmp_path / "own.pt", arch=arch).card.activation == "gelu"
 
 
 def test_an_activation_asked_for_is_swapped_in_and_recorded(tmp_path):
@@ -397,7 +397,7 @@ def broken_files(folder):
     torch.save({0: torch.ones(2)}, folder / "unnamed")
     torch.save([torch.ones(2)], folder / "list")
     torch.save({}, folder / "nothing")
-    torch.save({"model": digits_cnn().state_dict()}, folder / "nested")
+    torch.save({"weights": digits_cnn().state_dict()}, folder / "nested")
     torch.save({**digits_cnn().state_dict(), "0.weight": torch.full((16, 3, 3, 3), torch.nan)}, folder / "nan")
 
 
@@ -416,7 +416,7 @@ def broken_files(folder):
         ("unnamed", ["entry 0", "model.state_dict()"]),
         ("list", ["holds a list", "model.state_dict()"]),
         ("nothing", ["holds no weights"]),
-        ("nested", ["'model' is a", "'state_dict'"]),
+        ("nested", ["'weights' is a", "'state_dict'"]),
         ("nan", ["0.weight", "not finite", "earlier checkpoint"]),
         ("whole", ["state dict", "--arch"]),
     ],

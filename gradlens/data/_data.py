@@ -88,6 +88,16 @@ class Data:
         return self.source.varies_in_size
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What is worth hearing before a run, such as one class folder that holds everything."""
+        return getattr(self.source, "notes", ())
+
+    @property
+    def valid_classes(self) -> tuple[int, ...] | None:
+        """The classes that can occur, where a data set has only some of a model's (ImageNet-A, -R)."""
+        return getattr(self.source, "valid_classes", None)
+
+    @property
     def fingerprint(self) -> str:
         """Identifies the images by path and label, in order."""
         return digest([self.name, [self.path(i) for i in self.indices], self.labels.tolist()])

@@ -1,54 +1,149 @@
+"""A folder or tar of pictures: one sub-folder a class in sorted order, or flat, with or without a label file."""
+
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from timm.utils.misc import natural_key
 
+from gradlens._registry import unknown
 from gradlens._types import UserError
-from gradlens.data._pixels import open_image
+from gradlens.data import _synsets
+from gradlens.data._classmap import ClassMap, read_class_map
+from gradlens.data._labels import by_index, labels_of, read_listing
+from gradlens.data._open import open_store
+from gradlens.data._pictures import Pictures
+from gradlens.data._store import SPLIT_NAMES, SUFFIXES, Store
+from gradlens.data._text import some
 
-SUFFIXES = frozenset([".png", ".jpg", ".jpeg", ".bmp", ".gif", ".ppm", ".webp", ".tif", ".tiff"])
-SPLIT_NAMES = {"val": ("val", "valid", "validation"), "train": ("train", "training"), "test": ("test",)}
+ORDERS = ("text", "natural")
 
 
-class Folder:
-    """A folder of images: one sub-folder a class in sorted order, or a flat folder without labels."""
+def folder(
+    place: Path,
+    split: str,
+    *,
+    labels: Path | None = None,
+    class_map: str | Path | None = None,
+    class_order: str | None = None,
+    partial: bool = False,
+) -> Pictures:
+    """What ``load_data`` makes of a path. partial: a subset is wanted, so that listed images may be absent."""
+    if class_order not in (None, *ORDERS):
+        raise UserError(unknown("class order", str(class_order), ORDERS))
+    if class_order and (labels or class_map):
+        raise UserError("--class-order does nothing where --labels or --class-map tells the classes; leave it out")
+    store = open_store(_choose_split(place, split))
+    if not store.names:
+        raise UserError(f"found no image in {store.where}; wanted files that end in {' '.join(sorted(SUFFIXES))}")
+    classes = None if class_map is None else read_class_map(class_map)
+    if labels is not None:
+        return _listed(store, labels, classes, partial)
+    if any("/" in name for name in store.names):
+        return _classed(store, classes, class_order)
+    return _unlabelled(store)
 
-    varies_in_size = True
 
-    def __init__(self, root: Path, split: str):
-        self.root = _choose_split(root, split)
-        self.name = root.name
-        folders = sorted(p for p in self.root.iterdir() if p.is_dir() and not p.name.startswith("."))
-        groups = [_images(f) for f in folders]
-        flat = [p for p in sorted(self.root.iterdir()) if _is_picture(p)]
-        labelled = any(groups)
-        if labelled:
-            empty = [f.name for f, g in zip(folders, groups, strict=True) if not g]
-            if empty:
-                raise UserError(
-                    f"class folder '{empty[0]}' in {self.root} holds no image, which would shift the classes "
-                    "after it; fill it or remove it"
-                )
-        files = [f for g in groups for f in g] if labelled else flat
-        if not files:
-            raise UserError(f"found no image in {self.root}; wanted files that end in {' '.join(sorted(SUFFIXES))}")
-        counts = [len(g) for g in groups]
-        self.files = files
-        self.labels = np.repeat(np.arange(len(groups)), counts) if labelled else np.full(len(files), -1)
-        self.class_names = tuple(f.name for f in folders) if labelled else ()
+def _unlabelled(store: Store) -> Pictures:
+    count = len(store.names)
+    note = f"{store.where} holds {count:,} images and no class folder, so labels are unknown; give --labels FILE"
+    return Pictures(_name(store), store, store.names, np.full(count, -1), (), store.names, (note,))
 
-    @property
-    def paths(self) -> list[str]:
-        return [f.relative_to(self.root).as_posix() for f in self.files]
 
-    def open(self, index: int) -> Image.Image:
-        return open_image(self.files[index])
+def _classed(store: Store, classes: ClassMap | None, order: str | None) -> Pictures:
+    """One class a folder; pictures beside the folders are left out."""
+    names = [name for name in store.names if "/" in name]
+    tops = [name.partition("/")[0] for name in names]
+    notes = _doubts(store, tops)
+    if classes is None:
+        _check_filled(store, tops)
+        ordered = _order(store, order)
+        notes += _synset_doubts(ordered)
+        named = _synsets.class_names() if tuple(ordered) == _synsets.wnids() else tuple(ordered)
+        classes = ClassMap({name: i for i, name in enumerate(ordered)}, named)
+        if sorted(ordered) != sorted(ordered, key=natural_key):
+            notes += (f"class folders are in {order} order: {some(ordered, 4)}",)
+    strange = sorted(set(tops) - set(classes.index))
+    if strange:
+        raise UserError(
+            f"{len(strange):,} class folders of {store.where} are not in the class map ({some(strange)}); "
+            "add them to the file of --class-map, or remove them"
+        )
+    found = np.array([classes.index[top] for top in tops])
+    by_class = np.argsort(found, kind="stable")
+    kept = [names[i] for i in by_class]
+    return Pictures(_name(store), store, kept, found[by_class], classes.class_names, kept, notes)
+
+
+def _listed(store: Store, file: Path, classes: ClassMap | None, partial: bool) -> Pictures:
+    known = classes.index if classes else {}
+    listing = read_listing(file)
+    if listing.ilsvrc:
+        raise UserError(f"{file} holds numbers without images, as ImageNet's devkit does; give --data imagenet-val")
+    count = len(classes.class_names) if classes else 1_000_000
+    labels = labels_of(store.names, listing, by_index(file, count, known), partial)
+    names = classes.class_names if classes else tuple(str(c) for c in range(int(labels.max()) + 1))
+    return Pictures(_name(store), store, store.names, labels, names, store.names)
+
+
+def _check_filled(store: Store, tops: Sequence[str]) -> None:
+    empty = sorted(set(store.folders) - set(tops))
+    if empty:
+        raise UserError(
+            f"class folder '{empty[0]}' in {store.where} holds no image, which would shift the classes "
+            "after it; fill it or remove it"
+        )
+
+
+def _order(store: Store, order: str | None) -> list[str]:
+    """torchvision sorts the folders as text, timm by the numbers in them and without case."""
+    text, natural = sorted(store.folders), sorted(store.folders, key=natural_key)
+    if order is None and text != natural:
+        first = next(i for i, (a, b) in enumerate(zip(text, natural, strict=True)) if a != b)
+        shown = slice(max(0, first - 1), first + 2)
+        raise UserError(
+            f"class folders of {store.where} sort in two ways: {', '.join(text[shown])} as text (torchvision), "
+            f"{', '.join(natural[shown])} by number (timm); say which the model was trained with: "
+            "--class-order text or natural"
+        )
+    return natural if order == "natural" else text
+
+
+def _doubts(store: Store, tops: Sequence[str]) -> tuple[str, ...]:
+    """What is allowed but often a mistake."""
+    found = []
+    if len(set(tops)) == 1 and len(tops) > 1:
+        found.append(
+            f"all {len(tops):,} images of {store.where} are in one class folder, '{tops[0]}'; if these are several "
+            "classes, give the folder that holds the class folders, or --labels FILE"
+        )
+    loose = len(store.names) - len(tops)
+    if loose:
+        found.append(f"{loose:,} images of {store.where} lie beside the class folders and are left out")
+    return tuple(found)
+
+
+def _synset_doubts(ordered: Sequence[str]) -> tuple[str, ...]:
+    """Some of ImageNet's folders are classes 0, 1, 2, … of their own, which a model of all 1,000 has elsewhere."""
+    known = _synsets.wnids()
+    if not set(ordered) < set(known):
+        return ()
+    return (
+        f"the {len(ordered):,} class folders are some of ImageNet's {len(known):,} synsets, numbered from 0; for a "
+        "model of all give --class-map imagenet",
+    )
+
+
+def _name(store: Store) -> str:
+    return store.where.name.removesuffix(".tar")
 
 
 def _choose_split(root: Path, split: str) -> Path:
     """The sub-folder of the split where there is one, else the folder itself."""
+    if not root.is_dir():
+        return root
     for name in SPLIT_NAMES.get(split, (split,)):
         if split and (root / name).is_dir():
             return root / name
@@ -56,12 +151,3 @@ def _choose_split(root: Path, split: str) -> Path:
     if held and set(held) <= {name for names in SPLIT_NAMES.values() for name in names}:
         raise UserError(f"{root} holds the splits {' and '.join(held)}, not '{split}'; ask for one that is there")
     return root
-
-
-def _images(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.rglob("*") if _is_picture(p))
-
-
-def _is_picture(file: Path) -> bool:
-    """By its name; hidden files are left out, such as the ``._x.jpg`` that macOS puts beside each picture."""
-    return file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file()

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from gradlens._types import UserError
+from gradlens.data._store import is_picture
 
 
 class Names:
@@ -22,9 +23,8 @@ class Names:
         wanted = PurePosixPath(text)
         if wanted.as_posix() in self.exact:
             return self.exact[wanted.as_posix()]
-        # A dot in a name without suffix is part of the stem: ImageIds such as "a.b".
-        candidates = self.stems.get(wanted.stem, []) or self.stems.get(wanted.name, [])
-        found = [i for i in candidates if _fits(wanted, PurePosixPath(self.paths[i]))]
+        stem = wanted.stem if is_picture(wanted.name) else wanted.name
+        found = [i for i in self.stems.get(stem, []) if _fits(wanted, PurePosixPath(self.paths[i]))]
         found = [i for i in found if PurePosixPath(self.paths[i]).name == wanted.name] or found
         if len(found) > 1:
             raise UserError(

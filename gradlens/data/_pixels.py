@@ -6,7 +6,7 @@ import functools
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -15,22 +15,35 @@ from torch import Tensor
 
 from gradlens._types import Preprocess, UserError
 
+# Pillow's own limit of pictures it refuses, which is 0.7 GB once decoded.
+PIXELS = 178_956_970
+
 
 class UnreadableError(OSError):
     """One image file that cannot be decoded; a run skips it, counts it and lists it."""
 
 
-def open_image(path: Path) -> Image.Image:
-    """Read a file as an upright 8-bit RGB image; raises UnreadableError."""
+def open_image(source: Path | BinaryIO, name: str | None = None) -> Image.Image:
+    """Read a file as an upright 8-bit RGB image; raises UnreadableError, which calls it by its name."""
     try:
         with warnings.catch_warnings():
             # Of metadata that is not used; ImageNet's own files set them off.
             warnings.simplefilter("ignore")
-            with Image.open(path) as image:
+            with Image.open(source) as image:
+                _check_header(image)
                 return to_rgb(image)
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        reason = (str(error) or type(error).__name__).replace(str(path), path.name).splitlines()[0]
-        raise UnreadableError(f"{path}: {reason}") from None
+        short = source.name if isinstance(source, Path) else "the file"
+        reason = (str(error) or type(error).__name__).replace(repr(source), short).replace(str(source), short)
+        raise UnreadableError(f"{name or source}: {reason.splitlines()[0]}") from None
+
+
+def _check_header(image: Image.Image) -> None:
+    """Before any pixel is decoded; Pillow's own limit is one that other libraries lift."""
+    if image.width * image.height > PIXELS:
+        raise ValueError(f"its header declares {image.width:,} × {image.height:,} pixels; at most {PIXELS:,} are read")
+    if image.format == "EPS":
+        raise ValueError("it is a PostScript program, which would have to be run")
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import tarfile
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple, cast
@@ -57,7 +58,10 @@ class TarStore:
         try:
             with file.open("rb") as stream:
                 self._index(stream, file, prefix, 0, file.stat().st_size)
-        except tarfile.TarError as error:
+        except UserError:
+            raise
+        except (tarfile.TarError, ValueError, OverflowError) as error:
+            # The last two come from sizes that no file can have.
             raise UserError(
                 f"cannot read {file} in place: {str(error).splitlines()[0]}; wanted a whole, uncompressed tar: "
                 "decompress it, or unpack it into a folder"
@@ -81,6 +85,10 @@ class TarStore:
                     self._index(inner, file, f"{name.removesuffix('.tar')}/", begin, begin + member.size)
                 else:
                     self._remember(name, Member(file, begin, member.size))
+            # tarfile takes a damaged header for the end; a real end is zeros, or nothing.
+            stream.seek(tar.offset)
+            if any(stream.read(tarfile.BLOCKSIZE)):
+                raise tarfile.ReadError(f"damaged after {len(self.members):,} members")
 
     def _remember(self, name: str, member: Member) -> None:
         if name in self.members and is_picture(name):
@@ -105,7 +113,7 @@ def _check(member: tarfile.TarInfo, file: Path, limit: int) -> None:
     if not member.isreg() or member.issparse():
         what = "a link" if member.issym() or member.islnk() else "not a plain file"
         raise UserError(f"'{member.name}' in {file} is {what}; make the tar of plain files (tar --dereference)")
-    if member.size > limit:
+    if not 0 <= member.size <= limit:
         raise UserError(
             f"'{member.name}' in {file} declares {member.size:,} bytes; at most {limit:,} are read: "
             "it is no picture, or the tar is damaged"
@@ -120,7 +128,9 @@ def archive_member(archive: Path, name: str) -> bytes:
                 if PurePosixPath(member.name).as_posix() == name:
                     _check(member, archive, LIMIT)
                     return cast(BinaryIO, tar.extractfile(member)).read(LIMIT)
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except UserError:
+        raise
+    except (tarfile.TarError, EOFError, OSError, ValueError, OverflowError, zlib.error) as error:
         why = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"cannot read {archive}: {why}; copy it again, or unpack it beside") from None
     raise UserError(f"{archive} holds no {name}; copy it again, or unpack it beside")

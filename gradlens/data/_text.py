@@ -30,6 +30,11 @@ def read_lines(file: Path, what: str) -> list[str]:
     return kept
 
 
+def is_number(text: str) -> bool:
+    """An index: digits only, and no more than one can have."""
+    return text.isdecimal() and text.isascii() and len(text) < 10
+
+
 def some(names: list[str], number: int = 2) -> str:
     """The first few of many, for an error of one line."""
     return ", ".join(names[:number]) + (", …" if len(names) > number else "")

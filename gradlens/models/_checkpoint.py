@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from gradlens._files import write_atomically
-from gradlens._types import Preprocess, UserError
+from gradlens._types import UserError
 from gradlens.models._layouts import LAYOUTS
 from gradlens.models._opening import open_checkpoint
 from gradlens.models._wrappings import State, Weights, unwrap
@@ -23,7 +23,7 @@ class Checkpoint:
     """A file's weights and what it says about them; ``None`` where it says nothing.
 
     module is the network itself where a trusted pickle held one; class_name is what the file calls
-    its network without saying how to build it.
+    its network without saying how to build it; preprocess are the parts of a ``Preprocess`` it states.
     """
 
     path: str
@@ -40,7 +40,7 @@ class Checkpoint:
     std: tuple[float, ...] | None = None
     num_classes: int | None = None
     class_names: tuple[str, ...] = ()
-    preprocess: Preprocess | None = None
+    preprocess: dict[str, Any] = field(default_factory=dict)
 
     @property
     def stripped(self) -> tuple[str, ...]:
@@ -59,7 +59,10 @@ def read_checkpoint(path: str | Path, trust_pickle: bool = False) -> Checkpoint:
     is not trusted: ``trust_pickle=True`` lets it run code.
     """
     opened = open_checkpoint(Path(path), trust_pickle)
-    fields = next(filter(None, (read(opened) for read in LAYOUTS)), None)
+    try:
+        fields = next(filter(None, (read(opened) for read in LAYOUTS)), None)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{path} describes itself in a way that is not understood ({error}); save it again") from error
     if fields is None:
         raise UserError(
             f"{path} holds a {type(opened.content).__name__}; wanted a dictionary of tensors: save model.state_dict()"

@@ -17,7 +17,8 @@ from gradlens.models._folding import fold_batchnorm
 class ModelCard:
     """What a run must remember about a model to be repeated.
 
-    options are the arguments of ``load_model`` that open it again, None for a module given as such.
+    options are the arguments of ``load_model`` that open it again, None for a module given as such;
+    display is what a manifest says of it for figures and tables.
     """
 
     name: str
@@ -34,6 +35,7 @@ class ModelCard:
     folded: int = 0
     notes: tuple[str, ...] = ()
     options: Mapping[str, Any] | None = None
+    display: Mapping[str, Any] | None = None
 
 
 class Classifier(nn.Module):

@@ -6,33 +6,53 @@ from typing import Any
 
 from gradlens._types import Preprocess, UserError
 from gradlens.models._checkpoint import Checkpoint, read_checkpoint
-from gradlens.models._classifier import Classifier
+from gradlens.models._classifier import Classifier, ModelCard
+from gradlens.models._normalisation import NONE
 
 
-def describe(spec: str, load: Callable[[], Classifier]) -> dict[str, Any]:
+def describe(spec: str, load: Callable[[], Classifier], trust_pickle: bool = False) -> dict[str, Any]:
     """What is in a checkpoint file and what model it makes, as names and readable values.
 
     A file whose architecture or normalisation is unknown is still described, with what is missing.
     """
-    facts = _of_file(read_checkpoint(spec)) if Path(spec).exists() or ":" not in spec else {}
+    checkpoint = read_checkpoint(spec, trust_pickle) if Path(spec).exists() or ":" not in spec else None
+    facts = _of_file(checkpoint) if checkpoint else {}
     try:
         model = load()
     except UserError as error:
         return {**facts, "model": f"not built: {error}"}
+    return {**facts, **_of_model(model, checkpoint)}
+
+
+def _of_model(model: Classifier, checkpoint: Checkpoint | None) -> dict[str, Any]:
     card, preprocess = model.card, model.card.preprocess
     return {
-        **facts,
         "architecture": card.arch,
         "parameters": f"{sum(p.numel() for p in model.parameters()):,}",
         "classes": card.num_classes,
         "activation": card.activation,
+        **({"activation_is_open": doubt} if (doubt := _doubt(card, checkpoint)) else {}),
         "weights_used": card.weights,
+        "normalised": "inside the network" if (card.mean, card.std) == (NONE.mean, NONE.std) else "outside, once",
         "mean": card.mean,
         "std": card.std,
         "preprocessing": _in_words(preprocess) if preprocess else "none stated: pixels as they are",
         "batchnorm_folded": f"{model.folded().card.folded} sites",
         **({"notes": "; ".join(card.notes)} if card.notes else {}),
     }
+
+
+def _doubt(card: ModelCard, checkpoint: Checkpoint | None) -> str | None:
+    """Activations have no weights, so a network with other ones takes the same file without a murmur."""
+    known = checkpoint is None or checkpoint.states_activation or (card.options or {}).get("activation")
+    # A PReLU has weights of its own, so its name is in the file.
+    if known or not card.activation or "prelu" in card.activation:
+        return None
+    others = ", ".join(a for a in ("relu", "gelu", "silu") if a != card.activation)
+    return (
+        f"the weights fit {card.arch} with {others} alike, and the file cannot tell: {card.activation} is the "
+        "architecture's own; --activation decides"
+    )
 
 
 def _in_words(how: Preprocess) -> str:
@@ -42,13 +62,29 @@ def _in_words(how: Preprocess) -> str:
 
 def _of_file(checkpoint: Checkpoint) -> dict[str, Any]:
     sets = {"raw": checkpoint.raw, "EMA": checkpoint.ema}
-    held = [f"{name} ({len(state):,} tensors)" for name, state in sets.items() if state]
+    held = [f"{name} ({len(weights.bare.state):,} tensors)" for name, weights in sets.items() if weights]
     return {
         "layout": checkpoint.layout,
         "sha256": checkpoint.sha256,
         "weights_held": " and ".join(held),
-        "names_its_architecture": checkpoint.arch or "no: give --arch",
-        "names_its_normalisation": "yes" if checkpoint.mean and checkpoint.std else "no",
+        "names_its_architecture": _named(checkpoint),
+        "names_its_normalisation": _normalised_where(checkpoint),
         **({"prefixes_stripped": " ".join(checkpoint.stripped)} if checkpoint.stripped else {}),
         **({"class_names": ", ".join(checkpoint.class_names[:12])} if checkpoint.class_names else {}),
     }
+
+
+def _named(checkpoint: Checkpoint) -> str:
+    if checkpoint.arch:
+        return checkpoint.arch
+    if checkpoint.module is not None:
+        return f"it holds the module itself, a {type(checkpoint.module).__name__}"
+    entry = checkpoint.class_name
+    return f"no, its arch '{entry}' may be a class's name: give --arch" if entry else "no: give --arch"
+
+
+def _normalised_where(checkpoint: Checkpoint) -> str:
+    weights = checkpoint.raw or checkpoint.ema
+    if weights and weights.bare.normaliser:
+        return f"in its weights, as {' and '.join(weights.bare.normaliser)}"
+    return "beside its weights" if checkpoint.mean and checkpoint.std else "no"

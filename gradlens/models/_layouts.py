@@ -10,9 +10,9 @@ import argparse
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import nn
 
-from gradlens._types import Preprocess
 from gradlens.models._opening import Opened
 
 Fields = dict[str, Any]
@@ -30,11 +30,10 @@ def _own(opened: Opened) -> Fields | None:
     content = opened.content
     if not _has(content, "gradlens"):
         return None
-    preprocess = content.get("preprocess")
     return {
         "layout": "gradlens checkpoint",
         "raw": content.get("state_dict"),
-        "ema": content.get("ema"),
+        "ema": content.get("ema") or None,
         "arch": content.get("arch"),
         "arch_kwargs": dict(content.get("arch_kwargs", {})),
         "activation": content.get("activation"),
@@ -42,13 +41,16 @@ def _own(opened: Opened) -> Fields | None:
         "std": floats(content.get("std")),
         "num_classes": content.get("num_classes"),
         "class_names": tuple(content.get("class_names", ())),
-        "preprocess": Preprocess(**preprocess) if preprocess else None,
+        "preprocess": dict(content.get("preprocess") or {}),
     }
 
 
 def _pickled_module(opened: Opened) -> Fields | None:
-    """Only a trusted pickle gets this far with a module."""
-    return _of_module("pickled module", opened.content) if isinstance(opened.content, nn.Module) else None
+    """Only a trusted file gets this far with a module."""
+    if not isinstance(opened.content, nn.Module):
+        return None
+    compiled = isinstance(opened.content, torch.jit.ScriptModule)
+    return _of_module("TorchScript archive" if compiled else "pickled module", opened.content)
 
 
 def _hugging_face(opened: Opened) -> Fields | None:
@@ -137,6 +139,7 @@ def _arguments(content: Mapping) -> Fields:
         "mean": floats(args.get("mean")),
         "std": floats(args.get("std")),
         "num_classes": args.get("num_classes"),
+        "preprocess": _preprocess(args),
     }
 
 
@@ -146,7 +149,9 @@ def _of_module(layout: str, module: nn.Module) -> Fields:
     return {"layout": layout, "raw": module.state_dict(), "module": module}
 
 
-def _preprocess(how: Mapping) -> Preprocess | None:
-    size = how.get("input_size")
-    stated = {k: how[k] for k in ("crop_pct", "interpolation", "crop_mode") if how.get(k) is not None}
-    return Preprocess(size=int(size[-1]), **stated) if size else None
+def _preprocess(how: Mapping) -> Fields:
+    """The parts of a ``Preprocess`` that timm's arguments or a model's configuration state."""
+    shape = how.get("input_size")
+    size = how.get("img_size") or (shape[-1] if shape else None)
+    stated = {k: how.get(k) for k in ("crop_pct", "interpolation", "crop_mode")}
+    return {k: v for k, v in {"size": size, **stated}.items() if v}

@@ -6,6 +6,7 @@ import argparse
 import json
 import re
 import warnings
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,21 +73,37 @@ def _load_safetensors(file: Path) -> dict[str, torch.Tensor]:
     try:
         return safetensors.torch.load_file(file)
     except (safetensors.SafetensorError, ValueError, RuntimeError, KeyError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{file} is a damaged safetensors file ({reason}); copy or download it again") from None
+        raise UserError(
+            f"{file} is a damaged safetensors file ({_first_line(error)}); copy or download it again"
+        ) from None
 
 
 def _load_torch(file: Path, trust_pickle: bool) -> Any:
+    _check_zip(file)
     try:
         with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
             # What it warns of in a file that it then refuses is of no use to the user.
             warnings.simplefilter("ignore")
             return torch.load(file, map_location="cpu", weights_only=not trust_pickle)
     except Exception as error:  # torch.load raises many types for a damaged file, and a pickle any at all
-        raise UserError(_why_unreadable(file, error)) from None
+        raise UserError(_why_not_unpickled(file, error) if trust_pickle else _why_unreadable(file, error)) from None
 
 
-def _why_unreadable(file: Path, error: Exception) -> str:
+def _check_zip(file: Path) -> None:
+    """torch.save packs without compressing, so what unpacks to many times its size is not from there."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            unpacked = sum(part.file_size for part in archive.infolist())
+    except (zipfile.BadZipFile, NotImplementedError):
+        return  # older than torch 1.6, or damaged: torch.load will tell
+    if unpacked > 10 * file.stat().st_size:
+        raise UserError(
+            f"{file} ({file.stat().st_size:,} bytes) unpacks to {unpacked:,}: it is not as torch.save wrote it, or "
+            "made to exhaust memory; save it again with torch.save"
+        )
+
+
+def _why_not_unpickled(file: Path, error: Exception) -> str:
     if isinstance(error, ModuleNotFoundError):
         return (
             f"{file} was pickled with the Python package '{error.name}', which is not installed here; install it, "
@@ -94,13 +111,29 @@ def _why_unreadable(file: Path, error: Exception) -> str:
         )
     if isinstance(error, AttributeError):
         return (
-            f"{file} was pickled with code that is not found here ({error}); put it on PYTHONPATH, or save "
-            "model.state_dict() where it is"
+            f"{file} was pickled with code that is not found here ({_first_line(error)}); put it on PYTHONPATH, or "
+            "save model.state_dict() where it is"
         )
+    return (
+        f"{file} could not be unpickled ({type(error).__name__}: {_first_line(error)}); it is damaged, of another "
+        "format or of another version: save model.state_dict() where it can be opened"
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), "")
+
+
+def _why_unreadable(file: Path, error: Exception) -> str:
     if needed := _unsafe_globals(file, error):
         return (
             f"{file} needs {', '.join(needed)} to be imported and run, which gradlens refuses (weights only); "
             "save model.state_dict() instead of the model, or add --trust-pickle if you trust its origin"
+        )
+    if "TorchScript" in str(error):
+        return (
+            f"{file} is a TorchScript archive, which is code; save model.state_dict() of the network it was made "
+            "from, or add --trust-pickle if you trust its origin"
         )
     size = file.stat().st_size
     return (

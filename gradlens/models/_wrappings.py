@@ -2,7 +2,7 @@
 
 Which layers are wrapping is for the network to say: one that has a child called ``model``, or that
 normalises inside, has those names in its own state. So every form is kept, from the one saved to the
-barest, and the network takes the first that has its names.
+barest, and the network takes the one that has its names.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ State = dict[str, Tensor]
 # DistributedDataParallel, torch.compile, and what Lightning modules and wrappers call the network inside.
 PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "backbone.")
 # Buffers of a layer that normalises: RobustBench's mu and sigma, its normalize.mean, MadryLab's new_mean.
-MEAN = re.compile(r"((?:normali[sz]er?|norm)\.)?(mu|mean|new_mean)")
+# A Sequential of a normaliser and a network calls it 0.
+MEAN = re.compile(r"((?:normali[sz]er?|norm|0)\.)?(mu|mean|new_mean)")
 STD_OF = {"mu": "sigma", "mean": "std", "new_mean": "new_std"}
 
 
@@ -44,9 +45,9 @@ class Weights:
         return self.forms[-1]
 
     def fitting(self, names: Iterable[str]) -> Form:
-        """The form with exactly these names, else the barest."""
+        """The form whose names differ least from these; of several, the barest."""
         wanted = set(names)
-        return next((f for f in self.forms if f.state.keys() == wanted), self.bare)
+        return min(reversed(self.forms), key=lambda form: len(form.state.keys() ^ wanted))
 
 
 def unwrap(state: State) -> Weights:
@@ -57,7 +58,8 @@ def unwrap(state: State) -> Weights:
 
 
 def _without_prefix(form: Form) -> Form | None:
-    prefix = next((p for p in PREFIXES if all(k.startswith(p) for k in form.state)), None)
+    second = ("1.",) if any(name.startswith("0.") for name in form.normaliser) else ()
+    prefix = next((p for p in PREFIXES + second if all(k.startswith(p) for k in form.state)), None)
     if prefix is None:
         return None
     state = {k.removeprefix(prefix): v for k, v in form.state.items()}
@@ -102,4 +104,5 @@ def _less(form: Form, names: list[str], beside: str) -> Form | None:
 def _channels(tensor: Tensor | None) -> tuple[float, ...] | None:
     if tensor is None or not tensor.is_floating_point() or tensor.numel() not in (1, 3):
         return None
-    return tuple(tensor.flatten().tolist())
+    # The shortest decimal of a float32, so that 0.4 is the same number here as where it is stated beside.
+    return tuple(float(str(v)) for v in tensor.detach().flatten().float().numpy())

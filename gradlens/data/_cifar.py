@@ -1,0 +1,107 @@
+"""CIFAR-10's test set, from its folder or its archive."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from PIL import Image
+
+from gradlens._types import UserError
+from gradlens.data._tar import LIMIT, archive_member
+
+FOLDER, ARCHIVE, BATCH = "cifar-10-batches-py", "cifar-10-python.tar.gz", "test_batch"
+CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+
+class Cifar:
+    """An image's identity is its place in the file, as in RobustBench."""
+
+    name = "cifar10-test"
+    varies_in_size = False
+    class_names = CLASSES
+
+    def __init__(self, root: Path):
+        content, where = _batch(root)
+        self.pixels, self.labels = _arrays(content, where)
+        self.paths = [f"{i:05d}" for i in range(len(self.labels))]
+
+    def open(self, index: int) -> Image.Image:
+        return Image.fromarray(np.ascontiguousarray(self.pixels[index].transpose(1, 2, 0)))
+
+
+def _batch(root: Path) -> tuple[bytes, Path]:
+    for folder in (root, root / FOLDER):
+        file = folder / BATCH
+        if file.is_file():
+            if file.stat().st_size > LIMIT:
+                raise UserError(f"{file} has {file.stat().st_size:,} bytes, too many for CIFAR-10; copy it again")
+            return file.read_bytes(), file
+    for archive in (root, root / ARCHIVE):
+        if archive.is_file():
+            return archive_member(archive, f"{FOLDER}/{BATCH}"), archive
+    raise UserError(f"found no CIFAR-10 in {root}; wanted {FOLDER} or {ARCHIVE}: give --data-dir its folder")
+
+
+def _arrays(content: bytes, where: Path) -> tuple[np.ndarray, np.ndarray]:
+    try:
+        held = _Restricted(io.BytesIO(content), encoding="latin1").load()
+        pixels, labels = held["data"].pixels, np.asarray(held["labels"])
+    except UserError:
+        raise
+    except Exception as error:
+        # A pickle is a program: damaged, it may raise anything.
+        raise UserError(f"cannot read {where}: {type(error).__name__}; copy it again") from None
+    fits = pixels.ndim == 2 and pixels.shape == (len(labels), 3072) and pixels.dtype == np.uint8
+    if not fits or labels.ndim != 1 or labels.dtype.kind != "i" or len(labels) == 0:
+        raise UserError(f"{where} holds data of shape {pixels.shape} ({pixels.dtype}); wanted 8-bit (N, 3072)")
+    if labels.min() < 0 or labels.max() >= len(CLASSES):
+        raise UserError(f"{where} holds labels from {labels.min()} to {labels.max()}; wanted 0 to 9: CIFAR-10")
+    return pixels.reshape(-1, 3, 32, 32), labels.astype(np.int64)
+
+
+class _Kind:
+    """Stands for a dtype, whose own state could change numpy's types in place."""
+
+    def __init__(self, code: str, *_: Any):
+        self.code = code
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
+class _Array:
+    """Stands for an array: bytes and a shape, which have to fit."""
+
+    pixels: np.ndarray
+
+    def __setstate__(self, state: Any) -> None:
+        _, shape, kind, by_column, raw = state
+        if kind.code not in ("u1", "|u1"):
+            raise ValueError(kind.code)
+        self.pixels = np.frombuffer(_encode(raw), np.uint8).reshape(shape, order="F" if by_column else "C")
+
+
+def _encode(text: str | bytes, *_: Any) -> bytes:
+    """Bytes, which Python 2 and 3 write in two ways."""
+    return text.encode("latin1") if isinstance(text, str) else text
+
+
+class _Restricted(pickle.Unpickler):
+    """Runs nothing but what rebuilds an array of bytes, and none of numpy's own code for that."""
+
+    ALLOWED: ClassVar[dict[tuple[str, str], Any]] = {
+        ("numpy.core.multiarray", "_reconstruct"): lambda *_: _Array(),
+        ("numpy._core.multiarray", "_reconstruct"): lambda *_: _Array(),
+        ("numpy", "ndarray"): _Array,
+        ("numpy", "dtype"): _Kind,
+        ("_codecs", "encode"): _encode,
+    }
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in self.ALLOWED:
+            raise UserError(f"CIFAR-10's file asks for {module}.{name}, which it does not need; copy it again")
+        return self.ALLOWED[module, name]

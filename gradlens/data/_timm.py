@@ -1,0 +1,103 @@
+"""timm's own data specs: ``hfds/ORG/NAME`` from Hugging Face's cache, ``torch/NAME`` from torchvision.
+
+Nothing is downloaded unless the spec ends in ``:download=true``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from gradlens._registry import parse_spec
+from gradlens._types import UserError
+from gradlens.data._pixels import UnreadableError, open_image, to_rgb
+
+SPLITS = {"hfds": {"val": "validation"}}
+
+
+class Timm:
+    """A data set that timm opens; its labels are read once."""
+
+    varies_in_size = True
+
+    def __init__(self, spec: str, split: str, root: Path | None):
+        self.name, options = parse_spec(spec)
+        kind = self.name.partition("/")[0]
+        if set(options) - {"download"}:
+            raise UserError(f"'{spec}' has options that are not known; there is one: {self.name}:download=true")
+        split = SPLITS.get(kind, {}).get(split, split)
+        self.dataset = _create(self.name, split, root, options.get("download", "").lower() in ("1", "true", "yes"))
+        self.reader = getattr(self.dataset, "reader", None)
+        self.labels = _labels(self.dataset, self.reader)
+        self.class_names = _class_names(self.dataset, self.reader, self.labels)
+        self.paths = [f"{i:08d}" for i in range(len(self.labels))]
+
+    def open(self, index: int) -> Image.Image:
+        # timm's own item would quietly be the next image where this one cannot be read.
+        name = f"{self.name} {index}"
+        if self.reader is not None:
+            return open_image(self.reader[index][0], name)
+        try:
+            picture = self.dataset[index][0]
+            return to_rgb(picture)
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            raise UnreadableError(f"{name}: {(str(error) or type(error).__name__).splitlines()[0]}") from None
+
+
+def _create(name: str, split: str, root: Path | None, download: bool) -> Any:
+    from timm.data import create_dataset
+
+    place = None if root is None else str(root)
+    if place is None and name.startswith("torch/"):
+        raise UserError(f"{name} is read from a folder; give --data-dir FOLDER or set $GRADLENS_DATA")
+    try:
+        with contextlib.nullcontext() if download else _offline(), contextlib.redirect_stdout(None):
+            return create_dataset(name, root=place, split=split, download=download)
+    except ImportError as error:
+        raise UserError(f"{name} needs the package '{error.name}', which is not installed; install it first") from None
+    except Exception as error:
+        # timm, datasets and torchvision raise whatever suits them.
+        why = " ".join(str(error).split())[:200] or type(error).__name__
+        hint = "" if download else f"; nothing is downloaded unless you ask for {name}:download=true"
+        raise UserError(f"cannot open {name} (split '{split}', folder {place}): {why}{hint}") from None
+
+
+@contextlib.contextmanager
+def _offline() -> Iterator[None]:
+    """The hub's libraries read their switch from the environment when imported, so it is set in them too."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(mock.patch.dict("os.environ", {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}))
+        for module, name in (("huggingface_hub.constants", "HF_HUB_OFFLINE"), ("datasets.config", "HF_HUB_OFFLINE")):
+            with contextlib.suppress(ImportError, AttributeError):
+                stack.enter_context(mock.patch(f"{module}.{name}", True))
+        yield
+
+
+def _labels(dataset: Any, reader: Any) -> NDArray[np.int64]:
+    """From the reader or the attribute that holds them, else from one pass over the data."""
+    found: Any
+    if hasattr(reader, "iter_targets"):
+        found = list(reader.iter_targets())
+    else:
+        names = ("targets", "labels", "_labels")
+        found = next((getattr(dataset, n) for n in names if getattr(dataset, n, None) is not None), None)
+        found = [dataset[i][1] for i in range(len(dataset))] if found is None else found
+    labels = np.asarray(found)
+    if labels.shape != (len(dataset),) or labels.dtype.kind not in "iu":
+        raise UserError(f"its labels have shape {labels.shape} ({labels.dtype}); wanted one class for each image")
+    return labels.astype(np.int64)
+
+
+def _class_names(dataset: Any, reader: Any, labels: NDArray[np.int64]) -> tuple[str, ...]:
+    index = getattr(reader, "class_to_idx", None) or getattr(dataset, "class_to_idx", None) or {}
+    names = [str(c) for c in range(max([int(labels.max()), *index.values()]) + 1)]
+    for name, number in index.items():
+        names[number] = str(name)
+    return tuple(names)
