@@ -25,7 +25,8 @@ def _model(provenance: dict[str, Any]) -> Classifier:
     options = provenance.get("load_model")
     if options is None:
         raise UserError("this run's model was given as an object; set run.model to it, then probe again")
-    model = load_model(**options)
+    # A run's file may come from somebody else: it cannot vouch for a pickle.
+    model = load_model(**{**options, "trust_pickle": False})
     if weights_hash(model) != provenance["weights"]:
         raise UserError(f"{options['spec']} holds other weights than those measured; set run.model to the right ones")
     return model

@@ -33,7 +33,7 @@ def assemble(
     """One row an image with its path; each analyzer's numbers under its own suffix."""
     samples.insert(1, "path", [data.path(i) for i in samples["index"]])
     if data.labelled:
-        samples["correct"] = samples["correct"].astype(bool)
+        samples = samples.astype({c: bool for c in ("correct", "correct_valid") if c in samples})
     else:
         samples = samples.drop(columns=["correct", "rank_of_label"])
     summary = _core_summary(samples, model.card, data, provenance)
@@ -59,6 +59,7 @@ def _core_summary(samples: pd.DataFrame, card: ModelCard, data: Data, provenance
     """timm's results columns, so that a run joins its public tables."""
     preprocess = data.preprocess
     known = "correct" in samples
+    masked = {"top1_valid": 100 * float(samples["correct_valid"].mean())} if "correct_valid" in samples else {}
     return {
         "model": card.name,
         "data": data.name,
@@ -70,4 +71,5 @@ def _core_summary(samples: pd.DataFrame, card: ModelCard, data: Data, provenance
         "crop_pct": preprocess.crop_pct if preprocess else None,
         "interpolation": preprocess.interpolation if preprocess else None,
         "unreadable": len(provenance["unreadable"]),
+        **masked,
     }

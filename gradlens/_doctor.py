@@ -56,5 +56,6 @@ def _of_data(data: Data) -> dict[str, Any]:
         "data": f"{data.name}: {len(data):,} images, {len(classes):,} classes",
         "class order": order,
         "first image": f"{data.path(int(data.indices[0]))}, label {int(data.labels[0])}",
+        **({"notes": "; ".join(data.notes)} if data.notes else {}),
         "unreadable": f"{len(bad)} of {len(sample)} looked at" + (f"; {bad[0]}" if bad else ""),
     }

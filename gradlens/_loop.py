@@ -113,12 +113,17 @@ def _flush(takers: Sequence[Taker]) -> None:
         taker.flush()
 
 
-def measurement(make: Callable[[Batch], Probe], analyzers: Sequence[Analyzer]) -> Callable:
-    """A function of a batch: one row an image, and what the tallies are to be given."""
+def measurement(
+    make: Callable[[Batch], Probe], analyzers: Sequence[Analyzer], valid: Sequence[int] | None = None
+) -> Callable:
+    """A function of a batch: one row an image, and what the tallies are to be given.
+
+    valid: the classes that the data hold, where they are only some of the model's.
+    """
 
     def measure(batch: Batch) -> tuple[pd.DataFrame, Observations]:
         probe = make(batch)
-        columns = {**_core_columns(probe)}
+        columns = _core_columns(probe, valid)
         observations: Observations = []
         for analyzer in analyzers:
             tail = suffix(analyzer)
@@ -137,9 +142,10 @@ def _check_new(found: Mapping[str, Any], columns: Mapping[str, Any], analyzer: A
         raise UserError(f"analyzer '{name_of(analyzer)}' gives a column '{twice}' that is there already; rename it")
 
 
-def _core_columns(probe: Probe) -> dict[str, Any]:
+def _core_columns(probe: Probe, valid: Sequence[int] | None) -> dict[str, Any]:
     known = probe.batch.target is not None
     nothing = torch.full((len(probe.batch),), torch.nan, dtype=torch.float64)
+    masked = {"correct_valid": right_among(probe.logits.detach(), probe.target, valid)} if known and valid else {}
     return {
         "index": probe.batch.index,
         "label": probe.batch.target if probe.batch.target is not None else -torch.ones(len(probe.batch)),
@@ -150,7 +156,14 @@ def _core_columns(probe: Probe) -> dict[str, Any]:
         "loss": probe.loss,
         "margin": probe.margin,
         "rank_of_label": _rank_of_label(probe) if known else nothing,
+        **masked,
     }
+
+
+def right_among(logits: torch.Tensor, label: torch.Tensor, valid: Sequence[int]) -> torch.Tensor:
+    """Whether the label's logit is the largest among the valid classes, ``(B,)``: ImageNet-A's and -R's accuracy."""
+    classes = torch.tensor(valid, device=logits.device)
+    return classes[logits[:, classes].argmax(1)] == label
 
 
 def _rank_of_label(probe: Probe) -> torch.Tensor:

@@ -8,6 +8,7 @@ import re
 import torch
 
 from gradlens._hooks import measuring
+from gradlens._loop import right_among
 from gradlens._types import UserError
 from gradlens.data import Data
 from gradlens.models import Classifier
@@ -40,10 +41,11 @@ def preflight(model: Classifier, data: Data, expected: tuple[float, float] | Non
     with measuring(model), torch.no_grad():
         for start in range(0, len(sample), batch_size):
             batch, _ = sample.read(sample.indices[start : start + batch_size].tolist())
-            if batch is not None:
+            if batch is not None and batch.target is not None:
                 logits = model(batch.to(model.device).image).cpu()
-                right += int((logits.argmax(1) == batch.target).sum())
-                seen, classes = seen + len(batch), logits.shape[1]
+                valid = data.valid_classes or range(logits.shape[1])
+                right += int(right_among(logits, batch.target, valid).sum())
+                seen, classes = seen + len(batch), len(valid)
     return _suspicion(model.card.name, right, seen, classes, expected)
 
 

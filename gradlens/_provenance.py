@@ -49,6 +49,7 @@ def circumstances(model: Classifier, data: Data) -> dict[str, Any]:
         "model": model.provenance(),
         "load_model": model.card.options,
         "load_data": data.options,
+        "data_notes": data.notes,
         "device": str(device),
         "device_name": name or platform.machine(),
         "threads": torch.get_num_threads(),

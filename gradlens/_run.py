@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -75,6 +76,7 @@ def analyze_all(
         chosen = choose_analyzers(analyzers, [objective] if isinstance(objective, str) else objective)
         sessions.append(Session(classifier, bound, chosen, _output(out), settings or Settings()))
     unfinished = [session for session in sessions if session.finished is None]
+    _say_doubts(unfinished)
     for session in unfinished:
         session.open()
     for preprocess in dict.fromkeys(session.data.preprocess for session in unfinished):
@@ -97,6 +99,13 @@ def _measure(sessions: Sequence[Session], workers: int | None, progress: bool) -
     stop = Stop()
     with stop.on_signals():
         pass_on(tracked, sessions, stop)
+
+
+def _say_doubts(sessions: Sequence[Session]) -> None:
+    """What a data set's layout leaves in doubt, before hours are spent on it."""
+    if _distributed.rank() == 0:
+        for note in dict.fromkeys(note for session in sessions for note in session.data.notes):
+            logging.getLogger("gradlens").warning(note)
 
 
 def _batches(session: Session) -> int:

@@ -82,7 +82,7 @@ class Session:
                 self._probe, self.data, self.analyzers, self.settings.examples, self.settings.batch_size
             )
         self._tallies = empty_tallies(self.analyzers)
-        self._measure = measurement(self._probe, self.analyzers)
+        self._measure = measurement(self._probe, self.analyzers, self.data.valid_classes)
 
     def take(self, k: int, batch: Batch | None, failures: dict[int, str]) -> None:
         """Measure one batch and count it as done; images that could not be read are noted."""

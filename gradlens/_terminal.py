@@ -16,6 +16,7 @@ from gradlens._results import Run
 # Row title, key of the summary, how to read it.
 ROWS = (
     ("top-1 (%)", "top1", "on these very images"),
+    ("   of the data's classes", "top1_valid", "over the logits of the classes that occur"),
     ("L1 norm, mean", "l1_mean", "nats per unit pixel; ε · L1 is an attack's first-order gain"),
     ("   correct", "l1_mean_correct", ""),
     ("   wrong", "l1_mean_wrong", ""),

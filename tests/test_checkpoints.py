@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import zipfile
+from dataclasses import replace
 
+import pandas as pd
 import pytest
 import safetensors.torch
 import timm
@@ -14,7 +16,7 @@ from layouts import ARCH, CLASSES, LAYOUTS, MEAN, STD, WITH_ALL, WITH_ARCH, chan
 from refusals import refused
 from torch import nn
 
-from gradlens import load_model
+from gradlens import analyze, load_data, load_model
 from gradlens.cli import main
 from gradlens.models import describe, read_checkpoint, save_checkpoint
 from gradlens.models._zoo import ZOO
@@ -46,6 +48,21 @@ def test_every_layout_gives_the_same_logits(name, tmp_path):
     path, layout = written(name, tmp_path), LAYOUTS[name]
     assert torch.equal(logits(path, weights="raw", **layout.options), logits_of(RAW))
     assert read_checkpoint(path, layout.options.get("trust_pickle", False)).stripped == layout.prefixes
+
+
+def test_every_layout_gives_the_same_table(tmp_path):
+    images = torch.rand(24, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    data = load_data((images, [i % CLASSES for i in range(24)]))
+    tables = []
+    for k, name in enumerate(LAYOUTS):
+        folder = tmp_path / str(k)
+        folder.mkdir()
+        model = load_model(written(name, folder), weights="raw", **LAYOUTS[name].options)
+        # Pixels as they are: what the file says of preprocessing is not the question here.
+        model.card = replace(model.card, preprocess=None)
+        tables.append(analyze(model, data, progress=False).samples)
+    for table in tables[1:]:
+        pd.testing.assert_frame_equal(table, tables[0])
 
 
 @pytest.mark.parametrize("name", [n for n, layout in LAYOUTS.items() if layout.ema])

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 
 import folders
 import numpy as np
+import pandas as pd
 import pytest
 from folders import CLASSES, LAYOUTS, NAMES, WNIDS, file_name, put, tar_of, write_all
 from refusals import refused
 
-from gradlens import load_data
+from gradlens import Preprocess, analyze, load_data, load_model
 from gradlens.data import _synsets
 
 EXPECTED = sorted((f"{WNIDS[c]}/{file_name(i)}", c, i) for i, c in enumerate(CLASSES))
@@ -44,6 +46,17 @@ def test_every_layout_holds_the_same_data(name, tmp_path, reference):
     assert data.name == "imagenet-val"
     for (image, _, _), (_, _, number) in zip(data, EXPECTED, strict=True):
         assert image.equal(reference[number])
+
+
+def test_every_layout_gives_the_same_table(tmp_path):
+    tables = []
+    model = load_model("gradlens.models._zoo:digits_cnn", normalized=True, device="cpu")
+    model.card = replace(model.card, preprocess=Preprocess(16, 1.0))
+    for name, write in LAYOUTS.items():
+        data = load_data("imagenet-val", root=tmp_path / name, **write(tmp_path / name))
+        tables.append(analyze(model, data, progress=False).samples)
+    for table in tables[1:]:
+        pd.testing.assert_frame_equal(table, tables[0])
 
 
 def test_a_sample_and_the_fingerprint_do_not_depend_on_the_layout(tmp_path):

@@ -719,3 +719,25 @@ def test_several_processes_need_a_common_folder(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with refused("several processes", "output"):
         measure()
+
+
+def test_a_variant_is_scored_among_its_own_classes(monkeypatch):
+    data = load_data("digits", limit=60)
+    model = classifier()
+    valid = tuple(sorted(set(data.labels.tolist()) - {7}))
+    data = data.subset(data.indices[data.labels != 7].tolist())
+    monkeypatch.setattr(type(data.source), "valid_classes", valid, raising=False)
+    run = analyze(model, data, ["sample_asymmetry"], progress=False)
+    logits = model(data.batch(data.indices).image)
+    logits[:, 7] = -torch.inf
+    expected = (logits.argmax(1).numpy() == data.labels).tolist()
+    assert run.samples["correct_valid"].tolist() == expected
+    assert run.summary["top1_valid"] == pytest.approx(100 * np.mean(expected))
+
+
+def test_what_a_layout_leaves_in_doubt_is_said_before_the_run(monkeypatch, caplog):
+    data = load_data("digits", limit=20)
+    monkeypatch.setattr(type(data.source), "notes", ("class folders are in text order",), raising=False)
+    run = analyze(classifier(), data, ["sample_asymmetry"], progress=False)
+    assert "text order" in caplog.text
+    assert run.provenance["data_notes"] == ("class folders are in text order",)

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from gradlens._registry import figure
 from gradlens._results import Run
-from gradlens.plotting._panels import footnote, need_columns, new_figure
-from gradlens.plotting._style import COLORS, MUTED
+from gradlens.plotting._panels import colors_of, footnote, need_columns, new_figure
+from gradlens.plotting._style import MUTED
 
 # Axis title, and the value that says nothing.
 MEASURES = {
@@ -34,7 +34,7 @@ def edge_concentration(runs: Sequence[Run]) -> Figure:
         everything = np.concatenate([[nothing], *(v for pair in values for v in pair)])
         bins = np.linspace(everything.min(), everything.max() + 1e-9, 41)
         ax.axvline(nothing, color=MUTED, lw=0.6, ls=":")
-        for color, run, (own, null) in zip(COLORS * len(runs), runs, values, strict=False):
+        for color, run, (own, null) in zip(colors_of(runs), runs, values, strict=True):
             _stairs(ax, own, bins, color, run.label, filled=True)
             _stairs(ax, null, bins, color, f"{run.label}, null", filled=False)
         ax.set_xlabel(title)

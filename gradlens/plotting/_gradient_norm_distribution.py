@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 from gradlens._registry import figure
 from gradlens._results import Run
 from gradlens._types import UserError
-from gradlens.plotting._panels import need_columns, new_figure
-from gradlens.plotting._style import COLORS
+from gradlens.plotting._panels import colors_of, need_columns, new_figure
 
 
 @figure
@@ -45,7 +44,7 @@ def gradient_norm_distribution(
 def _groups(runs: Sequence[Run], column: str, by: str) -> list[tuple[str, str, str, NDArray]]:
     """Label, colour, line style and positive finite values of each curve."""
     groups = []
-    for color, run in zip(COLORS * len(runs), runs, strict=False):
+    for color, run in zip(colors_of(runs), runs, strict=True):
         parts = {"": ("-", run.samples)}
         if by == "correct":
             right = run.samples["correct"]

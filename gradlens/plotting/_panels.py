@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from gradlens._results import Run
 from gradlens._types import UserError
+from gradlens.plotting._style import COLORS
 
 
 def new_figure(rows: int, columns: int, cell: float | None = None, **options: Any) -> tuple[Figure, NDArray]:
@@ -56,6 +57,12 @@ def example(run: Run, index: int) -> tuple[NDArray[np.float32], NDArray[np.float
     row = int(np.flatnonzero(run.examples["index"] == index)[0])
     gradient = run.examples["gradient"][row].astype(np.float64) * run.examples["scale"][row]
     return run.examples["image"][row].astype(np.float32).transpose(1, 2, 0), gradient.transpose(1, 2, 0)
+
+
+def colors_of(runs: Sequence[Run]) -> list[str]:
+    """A colour for each run: the one its manifest gave it, else the palette's next."""
+    shown = [(run.provenance.get("model") or {}).get("display") or {} for run in runs]
+    return [display.get("color") or COLORS[i % len(COLORS)] for i, display in enumerate(shown)]
 
 
 def class_of(run: Run, index: int) -> str:
