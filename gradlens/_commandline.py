@@ -72,9 +72,9 @@ def check_labels(models: Sequence[tuple[str, Loader]]) -> dict[str, Loader]:
 
 
 def label_of(checkpoint: str) -> str:
-    """A checkpoint's file name without its endings; a name without its prefix."""
-    name = Path(checkpoint).name.removesuffix(".tar")
-    return Path(name.rpartition(":")[2]).stem if ":" in name else Path(name).stem
+    """A checkpoint's file name without its endings; a name without its prefix and parameters."""
+    last = [part for part in Path(checkpoint).name.split(":") if "=" not in part][-1]
+    return Path(last.removesuffix(".tar")).stem if ":" not in checkpoint else last
 
 
 def indices(text: str) -> list[int]:

@@ -135,7 +135,8 @@ def _from_text(
 ) -> tuple[Built, Checkpoint | None, str]:
     if ":" in spec and not Path(spec).exists():
         source, _, rest = spec.partition(":")
-        name = rest.rpartition("/")[2] if source in SOURCES else spec.rpartition(":")[2]
+        last = [part for part in spec.split(":") if "=" not in part][-1]
+        name = rest.rpartition("/")[2] if source in SOURCES else last
         return build(spec, {}, num_classes, pretrained=weights != "random"), None, name
     checkpoint = read_checkpoint(spec, trust_pickle)
     built = _network_of(checkpoint, arch, num_classes, trust_pickle)
