@@ -16,7 +16,13 @@ from side_by_side import in_turns, ratio, write
 from gradlens import Batch, Probe, load_model
 from gradlens.models import Classifier
 
-MODELS = {"resnet50": 8, "vit_small_patch16_224": 8, "swin_tiny_patch4_window7_224": 8}
+MODELS = (
+    ("resnet50", 8),
+    ("resnet50", 16),
+    ("resnet50", 32),
+    ("vit_small_patch16_224", 8),
+    ("swin_tiny_patch4_window7_224", 8),
+)
 
 
 def compare(name: str, batch_size: int, rounds: int) -> dict:
@@ -43,7 +49,6 @@ def compare(name: str, batch_size: int, rounds: int) -> dict:
         "folded sites": folded.card.folded,
         "relative error of captum against float64": _errors(captum(), exact),
         "relative error of the probe against float64": _errors(probe(folded), exact),
-        "batch size": batch_size,
     }
 
 
@@ -62,5 +67,5 @@ def _errors(gradient: torch.Tensor, exact: torch.Tensor) -> dict[str, float]:
 if __name__ == "__main__":
     torch.set_num_threads(2)
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 9
-    result = {name: compare(name, size, rounds) for name, size in MODELS.items()}
+    result = {f"{name}, batch {size}": compare(name, size, rounds) for name, size in MODELS}
     write("probe_against_captum", {"rounds": rounds, "models": result})
