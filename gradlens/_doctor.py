@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -44,17 +45,19 @@ def _accelerator() -> str:
 
 def _of_data(data: Data) -> dict[str, Any]:
     """The layout as it was understood, and whether a sample of the files can be read."""
-    sample, bad = data.limit(SAMPLE), []
+    sample, bad, start = data.limit(SAMPLE), [], time.perf_counter()
     for index in sample.indices:
         try:
             data.source.open(int(index))
         except UnreadableError as error:
             bad.append(str(error))
+    rate = len(sample) / (time.perf_counter() - start)
     classes = data.class_names
     order = f"{classes[0]} … {classes[-1]}" if classes else "no classes: one flat folder without labels"
     return {
         "data": f"{data.name}: {len(data):,} images, {len(classes):,} classes",
         "class order": order,
+        "decoding": f"{rate:,.0f} images/s a core: a model that measures R images/s needs R / {rate:,.0f} workers (-j)",
         "first image": f"{data.path(int(data.indices[0]))}, label {int(data.labels[0])}",
         **({"notes": "; ".join(data.notes)} if data.notes else {}),
         "unreadable": f"{len(bad)} of {len(sample)} looked at" + (f"; {bad[0]}" if bad else ""),

@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gradlens._registry import unknown
+from gradlens._results import Run
 from gradlens._types import UserError
 
 LOADING = ("arch", "activation", "weights", "mean", "std", "normalized", "num_classes")
@@ -65,6 +67,16 @@ def read_manifest(path: str | Path) -> list[Entry]:
     if not entries:
         raise UserError(f"{file} names no model; write a table such as [natural] with path = …")
     return sorted(entries, key=lambda e: len(entries) if e.order is None else e.order)
+
+
+def as_manifest(runs: Sequence[Run], entries: Sequence[Entry]) -> list[Run]:
+    """Runs in the order of the manifest, shown as it says; refuses a run that it does not name."""
+    by_label = {entry.label: entry for entry in entries}
+    for run in runs:
+        if run.label not in by_label:
+            raise UserError(unknown("model of the manifest", run.label, by_label))
+        run.provenance["model"] = {**(run.provenance.get("model") or {}), "display": by_label[run.label].display}
+    return sorted(runs, key=lambda run: list(by_label).index(run.label))
 
 
 def _entry(file: Path, label: str, table: Any) -> Entry:

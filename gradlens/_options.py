@@ -90,17 +90,25 @@ class ModelsOptions(ModelOptions):
     models: Path | None = None
     """A models.toml that names models with label, group, order and colour, beside the checkpoints."""
 
+    def specs(self) -> list[tuple[str, Callable[[], Classifier]]]:
+        """Where each model comes from, and how to load it: the manifest's first."""
+        listed = [(entry.path, partial(self._from_manifest, entry)) for entry in self._entries()]
+        return [*listed, *((spec, partial(self.load, spec)) for spec in self.checkpoints)]
+
     def chosen(self) -> dict[str, Callable[[], Classifier]]:
         """How to load each model, by its label: the manifest's first, each with every kind of weights."""
         kinds = self.weights.split(",")
         found: list[tuple[str, Callable[[], Classifier]]] = []
-        for entry in read_manifest(self.models) if self.models else ():
+        for entry in self._entries():
             found.append((entry.label, partial(self._from_manifest, entry)))
         for spec in self.checkpoints:
             for kind in kinds:
                 tail = f"-{kind}" if len(kinds) > 1 else ""
                 found.append((f"{label_of(spec)}{tail}", partial(self._from_spec, spec, kind, tail)))
         return check_labels(found)
+
+    def _entries(self) -> list[Entry]:
+        return read_manifest(self.models) if self.models else []
 
     def _from_manifest(self, entry: Entry) -> Classifier:
         from gradlens.models import load_model

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from gradlens._parts import Parts, difference
 from gradlens._pilot import show_pilot
 from gradlens._preflight import IMAGES, preflight
 from gradlens._probe import Probe
+from gradlens._protocols import protocol
 from gradlens._provenance import circumstances, contract
 from gradlens._registry import unknown
 from gradlens._results import Run
@@ -111,7 +112,8 @@ class Session:
         samples = self.parts.merge(self._tallies, empty_tallies(self.analyzers), batches)
         unreadable = {self.data.path(i): why for i, why in sorted(self.parts.failures.items())}
         provenance = {**self.terms, **circumstances(self.model, self.data), "unreadable": unreadable}
-        provenance["protocol"] = self.settings.protocol
+        name = self.settings.protocol
+        provenance["protocol"] = name and {"name": name, **asdict(protocol(name))}
         provenance |= {
             "folded_sites": self._measured.card.folded,
             "seconds": round(time.monotonic() - self._start, 2),

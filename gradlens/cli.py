@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from tyro.conf import Positional, arg
 
 from gradlens._commandline import indices, parse, run_folders
-from gradlens._options import Common, DataOptions, ModelOptions, ModelsOptions
+from gradlens._options import Common, DataOptions, ModelsOptions
 from gradlens._registry import KINDS, load_plugin, split_specs, unknown
 from gradlens._types import Interrupted, UserError
 
@@ -130,16 +130,21 @@ class Figure(Common):
     """Whose text width: cvpr, eccv, iclr, icml, neurips or tmlr."""
     labels: str | None = None
     """Names to show instead of the models' own, such as natural,robust."""
+    models: Path | None = None
+    """A models.toml whose order and colours the figure takes."""
     where: str | None = None
     """Only images for which this holds, such as "correct and confidence > 0.9"."""
 
     def run(self) -> dict[str, Any]:
+        from gradlens._manifest import as_manifest, read_manifest
         from gradlens._results import Run
         from gradlens.plotting import draw, save
 
         if not self.runs:
             raise UserError(f"figure {self.name} needs a run to draw; give the folder of an analysis")
         runs = [Run.load(r).select(self.where) for r in self.runs]
+        if self.models:
+            runs = as_manifest(runs, read_manifest(self.models))
         for run, label in zip(runs, self.labels.split(",") if self.labels else (), strict=False):
             run.summary["model"] = label
         file = save(draw(self.name, runs, venue=self.venue), self.out, runs)
@@ -148,19 +153,19 @@ class Figure(Common):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Info(Common, ModelOptions):
-    """Explain a checkpoint: what is in the file, and the model that it makes."""
-
-    checkpoint: Positional[str]
-    """A checkpoint file or Hugging Face folder, timm:NAME, hf-hub:ORG/NAME, torchvision:NAME, module:callable."""
+class Info(Common, ModelsOptions):
+    """Explain checkpoints: what is in each file, and the model that it makes."""
 
     def run(self) -> dict[str, Any]:
         from gradlens._terminal import print_facts
         from gradlens.models import describe
 
-        facts = describe(self.checkpoint, lambda: self.load(self.checkpoint), self.trust_pickle)
-        print_facts(self.checkpoint, facts)
-        return facts
+        facts = {spec: describe(spec, load, self.trust_pickle) for spec, load in self.specs()}
+        if not facts:
+            raise UserError("no checkpoint given; give one or more files, timm:NAME, or --models models.toml")
+        for spec, said in facts.items():
+            print_facts(spec, said)
+        return facts if len(facts) > 1 else next(iter(facts.values()))
 
 
 @dataclass(frozen=True, kw_only=True)

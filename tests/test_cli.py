@@ -294,6 +294,18 @@ def test_a_manifest_names_orders_and_loads_the_models(place, capsys):
     assert json.loads((place / "run" / "summary.json").read_text())["l1_mean"] == result[0]["l1_mean"]
 
 
+def test_a_manifest_orders_and_colours_a_figure_and_is_explained(place, capsys):
+    (place / "models.toml").write_text(MANIFEST)
+    assert run(place, "analyze --models models.toml --data digits --limit 30 -o shown") == 0
+    assert run(place, "figure edge_concentration shown/second shown/first --models models.toml -o shown.svg") == 0
+    drawn = (place / "shown.svg").read_text()
+    assert drawn.index(">first<") < drawn.index(">second<")
+    assert run(place, "figure edge_concentration run --models models.toml -o shown.svg") == 2
+    assert "'good'" in capsys.readouterr().err
+    assert run(place, "info --models models.toml") == 0
+    assert capsys.readouterr().out.count("digits_cnn") >= 2
+
+
 def test_several_kinds_of_weights_are_measured_from_one_decode(place, monkeypatch):
     from gradlens.data import Data
 
@@ -328,5 +340,6 @@ def test_a_protocol_fixes_preprocessing_and_measures_and_says_what_is_unknown(pl
     provenance = json.loads((place / "published" / "run.json").read_text())
     assert provenance["preprocess"]["size"] == 224
     assert provenance["analyzers"] == ["sample_asymmetry"]
-    assert provenance["protocol"] == "robustbench"
+    assert provenance["protocol"]["name"] == "robustbench"
+    assert provenance["protocol"]["attack"] == "pgd:norm=linf,eps=4/255,steps=10"
     assert run(place, "analyze good.pt --data digits --protocol robustbnech") == 2
