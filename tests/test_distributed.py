@@ -38,7 +38,8 @@ def count(probe):
 model = gl.load_model("gradlens.models._zoo:digits_cnn", mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
 options = {"limit": 53, "batch_size": 8, "progress": False, "resume": resume}
 run = gl.analyze(model, "digits", [*STANDARD, count], out=out, **options)
-print("finished", len(run.samples), "images after", batches, "batches")
+# One write of a whole line, since two processes share this output.
+os.write(1, f"finished {len(run.samples)} images after {batches} batches\\n".encode())
 """
 NEVER = ("0", "0")
 
