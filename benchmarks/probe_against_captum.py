@@ -47,6 +47,7 @@ def compare(name: str, batch_size: int, rounds: int) -> dict:
         "throughput over captum, not folded": ratio(seconds, "captum", "probe, not folded"),
         "images a second": batch_size / sorted(seconds["probe"])[rounds // 2],
         "folded sites": folded.card.folded,
+        "rounds": rounds,
         "relative error of captum against float64": _errors(captum(), exact),
         "relative error of the probe against float64": _errors(probe(folded), exact),
     }
@@ -68,4 +69,4 @@ if __name__ == "__main__":
     torch.set_num_threads(2)
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 9
     result = {f"{name}, batch {size}": compare(name, size, rounds) for name, size in MODELS}
-    write("probe_against_captum", {"rounds": rounds, "models": result})
+    write("probe_against_captum", {"models": result})
