@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 
 from gradlens._parts import Tallies
-from gradlens._registry import suffix
 from gradlens._results import Run
 from gradlens.analyzers import Analyzer, Summary, name_of
 from gradlens.data import Data
@@ -38,16 +37,32 @@ def assemble(
         samples = samples.drop(columns=["correct", "rank_of_label"])
     summary = _core_summary(samples, model.card, data, provenance)
     arrays: dict[str, np.ndarray] = {}
+    missing: dict[str, str] = {}
     for analyzer in analyzers:
-        scalars, found = _summary_of(analyzer, samples, tallies)
-        summary |= {f"{name}{suffix(analyzer)}": value for name, value in scalars.items()}
+        scalars, found, reasons = _summary_of(analyzer, samples, tallies)
+        summary |= {f"{name}{analyzer.suffix}": value for name, value in scalars.items()}
         arrays |= {f"{name_of(analyzer)}/{name}": array for name, array in found.items()}
-    return Run(samples, summary, arrays, provenance, examples, model=model, data=data)
+        missing |= {f"{name}{analyzer.suffix}": reason for name, reason in reasons.items()}
+    reading = {"readings": _readings(analyzers), "primary": _primary(analyzers), "missing": missing}
+    return Run(samples, summary, arrays, {**provenance, **reading}, examples, model=model, data=data)
+
+
+def _readings(analyzers: Sequence[Analyzer]) -> list[list[str]]:
+    """Title, key and meaning of what a table of this run shows."""
+    rows = []
+    for analyzer in analyzers:
+        for title, key, meaning in analyzer.readings:
+            rows.append([f"{title} {analyzer.suffix}".rstrip(), f"{key}{analyzer.suffix}", meaning])
+    return rows
+
+
+def _primary(analyzers: Sequence[Analyzer]) -> list[str]:
+    return [f"{column}{analyzer.suffix}" for analyzer in analyzers for column in analyzer.primary]
 
 
 def _summary_of(analyzer: Analyzer, samples: pd.DataFrame, tallies: Tallies) -> Summary:
     """The analyzer sees its own columns and tallies under their plain names."""
-    tail, prefix = suffix(analyzer), f"{name_of(analyzer)}/"
+    tail, prefix = analyzer.suffix, f"{name_of(analyzer)}/"
     own = samples
     if tail:
         plain = {c: c.removesuffix(tail) for c in samples if c.endswith(tail)}

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from gradlens._probe import Probe
-from gradlens._registry import suffix
 from gradlens._types import Batch, Interrupted, UserError
 from gradlens.analyzers import Analyzer, name_of
 from gradlens.data import Data
@@ -126,8 +125,7 @@ def measurement(
         columns = _core_columns(probe, valid)
         observations: Observations = []
         for analyzer in analyzers:
-            tail = suffix(analyzer)
-            found = {f"{name}{tail}": values for name, values in analyzer.measure(probe).items()}
+            found = {f"{name}{analyzer.suffix}": values for name, values in analyzer.measure(probe).items()}
             _check_new(found, columns, analyzer)
             columns |= found
             observations += [(f"{name_of(analyzer)}/{n}", v) for n, v in analyzer.observe(probe).items()]

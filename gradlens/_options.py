@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from tyro.conf import Positional, UseAppendAction
+from tyro.conf import Positional, UseAppendAction, arg
 
 from gradlens._commandline import check_labels, label_of
 from gradlens._manifest import Entry, read_manifest
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gradlens.data import Data
     from gradlens.models import Classifier
 
+Out = Annotated[Path | None, arg(aliases=["-o"])]
 Triple = tuple[float, float, float]
 
 

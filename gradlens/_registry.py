@@ -78,6 +78,8 @@ edge_map = Registry("edge map", "gradlens.edges")
 attack = Registry("attack", "gradlens.attacks")
 analyzer = Registry("analyzer", "gradlens.analyzers")
 figure = Registry("figure", "gradlens.plotting")
+penalty = Registry("penalty", "gradlens.penalties")
+command = Registry("command", "gradlens.commands")
 
 KINDS: dict[str, Registry] = {
     "analyzers": analyzer,
@@ -85,11 +87,12 @@ KINDS: dict[str, Registry] = {
     "edge_maps": edge_map,
     "figures": figure,
     "objectives": objective,
+    "penalties": penalty,
 }
 
 
 def methods(kind: str) -> Registry:
-    """The methods of one kind, by name: analyzers, attacks, edge_maps, figures or objectives."""
+    """The methods of one kind, by name: analyzers, attacks, edge_maps, figures, objectives or penalties."""
     if kind not in KINDS:
         raise UserError(unknown("kind", kind, KINDS))
     return KINDS[kind]

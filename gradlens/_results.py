@@ -20,14 +20,6 @@ if TYPE_CHECKING:
     from gradlens._probe import Probe
 
 FORMAT = 1
-HEADLINE = (
-    *("top1", "l1_mean", "l1_median", "l1_gini", "l1_auc_wrong"),
-    *("share_r_mean", "share_g_mean", "share_b_mean", "luminance_coherence_mean"),
-    *("edge_corr_contour_mean", "edge_corr_contour_excess", "edge_auc_canny_mean", "edge_auc_canny_excess"),
-    *("class_selectivity_mean", "omega_squared_mean"),
-)
-
-
 IDENTITY = (
     *("weights", "arch", "activation", "mean", "std", "data_fingerprint", "preprocess_hash"),
     *("analyzers", "seed", "precision"),
@@ -69,7 +61,13 @@ class Run:
     @property
     def headline(self) -> dict[str, float]:
         """The numbers worth reading first."""
-        return {name: self.summary[name] for name in HEADLINE if self.summary.get(name) is not None}
+        keys = ["top1", *(key for _, key, _ in self.readings)]
+        return {key: self.summary[key] for key in keys if self.summary.get(key) is not None}
+
+    @property
+    def readings(self) -> list[list[str]]:
+        """Title, key of the summary and meaning of what a table of this run shows, in order."""
+        return self.provenance.get("readings") or []
 
     def select(self, where: str | None) -> Run:
         """The same run with the rows for which an expression of columns holds: ``"correct and l1 > 10"``."""

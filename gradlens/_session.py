@@ -77,6 +77,8 @@ class Session:
             self.parts.join(self.terms)
         self._measured = self.model.folded()
         self._check_accuracy()
+        for analyzer in self.analyzers:
+            analyzer.expect(self.data.indices, self.data.labels)
         self._needs = frozenset(need for a in self.analyzers for need in a.needs)
         with self._precision():
             self._kept = show_pilot(

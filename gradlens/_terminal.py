@@ -13,29 +13,10 @@ from rich.table import Table
 
 from gradlens._results import Run
 
-# Row title, key of the summary, how to read it.
-ROWS = (
+# Row title, key of the summary, how to read it; analyzers add theirs.
+ACCURACY = (
     ("top-1 (%)", "top1", "on these very images"),
     ("   of the data's classes", "top1_valid", "over the logits of the classes that occur"),
-    ("L1 norm, mean", "l1_mean", "nats per unit pixel; ε · L1 is an attack's first-order gain"),
-    ("   correct", "l1_mean_correct", ""),
-    ("   wrong", "l1_mean_wrong", ""),
-    ("   median", "l1_median", "far below the mean: few images hold most"),
-    ("   Gini", "l1_gini", "0 all images equal, 1 one holds everything"),
-    ("AUC of wrong, L1", "l1_auc_wrong", "0.5 says nothing, 1 separates"),
-    ("   the loss's own", "loss_auc_wrong", "what L1 must be compared with"),
-    ("share R", "share_r_mean", "1/3 when even"),
-    ("share G", "share_g_mean", ""),
-    ("share B", "share_b_mean", ""),
-    ("luminance coherence", "luminance_coherence_mean", "1 channels agree, 1/3 independent"),
-    ("edge correlation", "edge_corr_contour_mean", "of log |g| with log contour energy"),
-    ("   beyond null", "edge_corr_contour_excess", "0: as on other images' edges"),
-    ("edge AUC", "edge_auc_canny_mean", "0.5 says nothing"),
-    ("   beyond null", "edge_auc_canny_excess", ""),
-    ("edge mass", "edge_mass_canny_mean", "0 no more than the edges' area, 1 all"),
-    ("   beyond null", "edge_mass_canny_excess", ""),
-    ("class selectivity", "class_selectivity_mean", "0 none, 1 one class a unit; biased up by few images"),
-    ("ω² of class", "omega_squared_mean", "share of a unit's variance; unbiased"),
 )
 WIDE = 100
 
@@ -51,7 +32,8 @@ def print_runs(runs: Sequence[Run], folders: Sequence[Path]) -> None:
     wide = console.width >= WIDE
     if wide:
         table.add_column("how to read it", style="dim")
-    for title, key, meaning in ROWS:
+    rows = dict.fromkeys(map(tuple, [*ACCURACY, *(reading for run in runs for reading in run.readings)]))
+    for title, key, meaning in rows:
         if any(_known(run.summary.get(key)) for run in runs):
             table.add_row(title, *(_cell(run.summary, key) for run in runs), *([meaning] if wide else []))
     console.print(table)
@@ -79,9 +61,15 @@ def warnings(run: Run) -> list[str]:
         count = summary.get(f"gradients_{key}", 0)
         if count:
             found.append(f"{count} gradients are {what}; column gradient_flag marks them")
+    reasons = dict.fromkeys((run.provenance.get("missing") or {}).values())
+    found += [f"{', '.join(_names(run, reason))} missing: {reason}" for reason in reasons]
     if summary.get("unreadable"):
         found.append(f"{summary['unreadable']} images could not be read and were skipped; run.json lists them")
     return found
+
+
+def _names(run: Run, reason: str) -> list[str]:
+    return [name for name, said in run.provenance["missing"].items() if said == reason]
 
 
 def print_facts(title: str, facts: Mapping[str, Any]) -> None:

@@ -572,7 +572,7 @@ def test_selectivity_is_told_unit_by_unit_and_layer_by_layer(cnn, digits):
     tallies = chosen.tallies()
     for rows in (slice(0, 32), slice(32, 64)):
         tallies["units"].update(*chosen.observe(Probe(cnn, digits[rows], needs=("units",)))["units"])
-    scalars, arrays = chosen.summarize(pd.DataFrame(), tallies)
+    scalars, arrays, _ = chosen.summarize(pd.DataFrame(), tallies)
     label, units = digits.target.numpy(), Probe(cnn, digits, needs=("units",)).units()
     means = {"": [], ":omega_squared": []}
     for layer, values in units.items():
@@ -592,7 +592,7 @@ def test_unlabelled_images_have_no_selectivity(cnn, batch):
     probe = Probe(cnn, Batch(batch.image, None, batch.index), needs=("units",))
     chosen.fit(probe)
     assert chosen.observe(probe) == {}
-    scalars, arrays = chosen.summarize(pd.DataFrame(), chosen.tallies())
+    scalars, arrays, _ = chosen.summarize(pd.DataFrame(), chosen.tallies())
     assert np.isnan(list(scalars.values())).all()
     assert not arrays
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -10,9 +9,8 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pytest
+from agreement import assert_same
 
 import gradlens
 from gradlens import Run, _distributed, analyze, load_model
@@ -64,15 +62,6 @@ def finish(folder, out, **options):
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("finished 53 images") == options.get("ranks", 1)
     return done.stdout
-
-
-def assert_same(a, b):
-    """Two runs agree bit by bit in every number."""
-    pd.testing.assert_frame_equal(a.samples, b.samples, check_exact=True)
-    assert json.dumps(a.summary, default=float) == json.dumps(b.summary, default=float)
-    assert list(a.arrays) == list(b.arrays)
-    for name, array in a.arrays.items():
-        np.testing.assert_array_equal(array, b.arrays[name], name)
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import torch
 from skimage import color, feature, filters
 
 from gradlens._registry import edge_map
-from gradlens._statistics import auc
+from gradlens._statistics.separation import auc
 from gradlens._types import UserError
 from gradlens.data import load_data
 from gradlens.edges import canny, contour_energy, sobel

@@ -23,6 +23,7 @@ LAYERS = [
     ["_run", "_again", "training", "_doctor"],
     ["_demo", "_commandline"],
     ["_options"],
+    ["commands"],
     ["cli"],
     ["__main__"],
 ]

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
+from agreement import assert_same
 from refusals import refused
 from torch import nn
 
@@ -46,17 +47,6 @@ def measure(model=None, data="digits", analyzers="sample_asymmetry", **options):
     return analyze(
         model or classifier(), data, analyzers, **{"limit": 60, "batch_size": 16, "progress": False, **options}
     )
-
-
-def assert_same(a, b):
-    """Two runs agree bit by bit in every number."""
-    pd.testing.assert_frame_equal(a.samples, b.samples, check_exact=True)
-    assert json.dumps(a.summary, default=float) == json.dumps(b.summary, default=float)
-    assert list(a.arrays) == list(b.arrays)
-    for name, array in a.arrays.items():
-        np.testing.assert_array_equal(array, b.arrays[name], name)
-    for name, array in a.examples.items():
-        np.testing.assert_array_equal(array, b.examples[name], name)
 
 
 def assert_close(a, b):

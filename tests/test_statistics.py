@@ -4,7 +4,9 @@ import reference
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from gradlens._statistics import auc, gini, mean_interval
+from gradlens._statistics.intervals import mean_interval
+from gradlens._statistics.separation import auc
+from gradlens._statistics.tails import gini
 
 
 @pytest.mark.parametrize("values", [[1, 1, 1], [0, 0, 5], [3, 1, 4, 1, 5, 9, 2.6], np.geomspace(1e-6, 1e3, 60)])

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -9,28 +9,53 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gradlens._probe import Probe
+from gradlens._registry import suffix
 from gradlens._tallies import Tally
 from gradlens._types import UserError
 
 
+class Reading(NamedTuple):
+    """A number of the summary that is worth a row in a table: its title, its key, and how to read it."""
+
+    title: str
+    key: str
+    meaning: str = ""
+
+
 class Summary(NamedTuple):
-    """What an analyzer says of a whole run: numbers by name, and arrays by what they hold."""
+    """What an analyzer says of a whole run: numbers by name, and arrays by what they hold.
+
+    missing: why a number that a reader would look for is not there, by its name.
+    """
 
     scalars: dict[str, float] = {}  # noqa: RUF012 - never written to
     arrays: dict[str, NDArray] = {}  # noqa: RUF012
+    missing: dict[str, str] = {}  # noqa: RUF012
 
 
 class Analyzer:
     """A dataclass of parameters that reads probes.
 
     One number an image is a column; what that cannot hold goes to tallies. Everything but ``measure``
-    is optional.
+    is optional. ``readings`` are the numbers that tables show first, ``primary`` the columns that a
+    comparison tests with the correction for few declared hypotheses.
     """
+
+    readings: ClassVar[tuple[Reading, ...]] = ()
+    primary: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def suffix(self) -> str:
+        """What stands behind the names of its columns and numbers: its non-default parameters."""
+        return suffix(self)
 
     @property
     def needs(self) -> tuple[str, ...]:
         """What a probe must keep: ``units``, ``units:NAME``, and by default the gradient it is a measure of."""
         return (f"gradient:{self.objective}",) if hasattr(self, "objective") else ()
+
+    def expect(self, index: NDArray, label: NDArray) -> None:
+        """Hear which images of which classes will come, ``(N,)`` each, before the first one."""
 
     def fit(self, pilot: Probe) -> None:
         """See the run's fixed pilot images, a piece at a time, before the first batch."""

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from gradlens._probe import Probe
 from gradlens._registry import analyzer
-from gradlens._statistics import mean_interval
+from gradlens._statistics.intervals import mean_interval
 from gradlens._tallies import Histogram
-from gradlens.analyzers._base import Analyzer, Summary
+from gradlens.analyzers._base import Analyzer, Reading, Summary
 
 CHANNELS = "rgb"
 
@@ -29,6 +29,14 @@ class ChannelAsymmetry(Analyzer):
     ``histogram`` counts |g| of every pixel and channel in the program's fixed bins. Source:
     Rodríguez-Muñoz et al. 2024, Fig. 7. Gray data carry no channel claim.
     """
+
+    readings = (
+        Reading("share R", "share_r_mean", "1/3 when even"),
+        Reading("share G", "share_g_mean"),
+        Reading("share B", "share_b_mean"),
+        Reading("luminance coherence", "luminance_coherence_mean", "1 channels agree, 1/3 independent"),
+    )
+    primary = ("luminance_coherence",)
 
     objective: str = "loss"
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from gradlens._probe import Probe
 from gradlens._registry import analyzer
 from gradlens._tallies import PerClass
-from gradlens.analyzers._base import Analyzer, Summary
+from gradlens.analyzers._base import Analyzer, Reading, Summary
 
 
 @analyzer
@@ -26,6 +26,11 @@ class ClassSelectivity(Analyzer):
     give, count as zero. It rises without any class signal when classes have few images, so ω², the
     unbiased share of a unit's variance that the class explains (0 none, 1 all), stands beside it.
     """
+
+    readings = (
+        Reading("class selectivity", "class_selectivity_mean", "0 none, 1 one class a unit; biased up by few images"),
+        Reading("ω² of class", "omega_squared_mean", "share of a unit's variance; unbiased"),
+    )
 
     _classes: int = field(default=0, init=False, repr=False)
     _scale: dict[str, NDArray[np.float64]] = field(default_factory=dict, init=False, repr=False)

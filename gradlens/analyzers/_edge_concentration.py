@@ -12,8 +12,8 @@ from torch import Tensor
 
 from gradlens._probe import Probe
 from gradlens._registry import analyzer
-from gradlens._statistics import mean_interval
-from gradlens.analyzers._base import Analyzer, Summary
+from gradlens._statistics.intervals import mean_interval
+from gradlens.analyzers._base import Analyzer, Reading, Summary
 
 MEASURES = ("edge_corr_contour", "edge_auc_canny", "edge_mass_canny")
 RANK_BINS = 4096
@@ -38,6 +38,15 @@ class EdgeConcentration(Analyzer):
     sigma: Canny's blur in pixels. Images with fewer than ``min_edge_pixels`` edge pixels are missing.
     Source: Rodríguez-Muñoz et al. 2024, edge correlation; the null is ours.
     """
+
+    readings = (
+        Reading("edge correlation", "edge_corr_contour_mean", "of log |g| with log contour energy"),
+        Reading("   beyond null", "edge_corr_contour_excess", "0: as on other images' edges"),
+        Reading("edge AUC", "edge_auc_canny_mean", "0.5 says nothing"),
+        Reading("   beyond null", "edge_auc_canny_excess"),
+        Reading("edge mass", "edge_mass_canny_mean", "0 no more than the edges' area, 1 all"),
+        Reading("   beyond null", "edge_mass_canny_excess"),
+    )
 
     objective: str = "loss"
     sigma: float = 1.0

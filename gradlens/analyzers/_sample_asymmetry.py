@@ -11,8 +11,10 @@ from torch import Tensor
 
 from gradlens._probe import Probe
 from gradlens._registry import analyzer
-from gradlens._statistics import auc, gini, mean_interval
-from gradlens.analyzers._base import Analyzer, Summary
+from gradlens._statistics.intervals import mean_interval
+from gradlens._statistics.separation import auc
+from gradlens._statistics.tails import gini
+from gradlens.analyzers._base import Analyzer, Reading, Summary
 
 FLAGS = ("", "zero", "underflow", "not finite")
 
@@ -27,6 +29,17 @@ class SampleAsymmetry(Analyzer):
     the loss alone explains: large where the logits themselves are steep. ``gradient_flag``: 0 sound,
     1 exactly zero, 2 underflowed, 3 not finite. Source: Rodríguez-Muñoz et al. 2024, Fig. 6, Table 1.
     """
+
+    readings = (
+        Reading("L1 norm, mean", "l1_mean", "nats per unit pixel; ε · L1 is an attack's first-order gain"),
+        Reading("   correct", "l1_mean_correct"),
+        Reading("   wrong", "l1_mean_wrong"),
+        Reading("   median", "l1_median", "far below the mean: few images hold most"),
+        Reading("   Gini", "l1_gini", "0 all images equal, 1 one holds everything"),
+        Reading("AUC of wrong, L1", "l1_auc_wrong", "0.5 says nothing, 1 separates"),
+        Reading("   the loss's own", "loss_auc_wrong", "what L1 must be compared with"),
+    )
+    primary = ("l1",)
 
     objective: str = "loss"
 

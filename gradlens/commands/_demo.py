@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from tyro.conf import arg
+
+from gradlens._options import Common
+from gradlens._registry import command
+
+
+@command
+@dataclass(frozen=True, kw_only=True)
+class Demo(Common):
+    """Train a small CNN on embedded digits, analyze it and draw the figures; about a minute."""
+
+    out: Annotated[Path, arg(aliases=["-o"])] = Path("gradlens-demo")
+    """Folder for the checkpoint, the run and the figures."""
+
+    def run(self) -> dict[str, Any]:
+        from gradlens._demo import demo
+
+        return demo(self.out)
