@@ -6,10 +6,10 @@ drift apart.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Hashable, Iterable
 from contextlib import ExitStack
 from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -24,14 +24,12 @@ from gradlens.objectives.probabilities import error_mass, loss
 
 Images = Float[Tensor, "b c h w"]
 Values = Float[Tensor, "b"]
+Mode = Literal["value", "graph", "leaf"]
+Result = TypeVar("Result")
 
 
 class ScaledGradient(NamedTuple):
-    """A gradient as ``direction · scale``, so that neither underflows.
-
-    direction ``(B, C, H, W)`` in the model's precision, from a cotangent of largest entry 1;
-    scale ``(B,)`` float64.
-    """
+    """``direction · scale``, so that neither underflows: ``(B, C, H, W)`` as the model's, ``(B,)`` float64."""
 
     direction: Images
     scale: Values
@@ -48,22 +46,15 @@ class Probe:
     faster; one that it does not name is then computed from a forward pass of its own.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        batch: Batch,
-        mode: Literal["value", "graph", "leaf"] = "value",
-        seed: int = 0,
-        needs: Iterable[str] = (),
-    ):
-        if mode not in ("value", "graph", "leaf"):
+    def __init__(self, model: nn.Module, batch: Batch, mode: Mode = "value", seed: int = 0, needs: Iterable[str] = ()):
+        if mode not in get_args(Mode):
             raise UserError(f"unknown probe mode '{mode}'; there are: value, graph, leaf")
         self.model, self.batch, self.mode, self.seed = model, batch, mode, seed
         self.needs = frozenset(needs)
         self._awaited = {n.removeprefix("gradient:") for n in self.needs if n.startswith("gradient:")}
         self._spent = False
         self._gradients: dict[str, Any] = {}
-        self._edges: dict[tuple, Tensor] = {}
+        self._kept: dict[Hashable, Any] = {}
         self._units: dict[str, Tensor] | None = None
 
     @cached_property
@@ -138,10 +129,7 @@ class Probe:
             direction, scale = self.scaled_gradient(of)
             return (direction * scale.view(-1, 1, 1, 1)).to(direction.dtype)
         if of not in self._gradients:
-            value = self._value(of, self.logits)
-            keep = self.mode == "graph"
-            (gradient,) = torch.autograd.grad(value.sum(), self.image, create_graph=keep, retain_graph=True)
-            self._gradients[of] = gradient if keep else gradient.detach().requires_grad_()
+            self._gradients[of] = self._differentiated(of)
         return self._gradients[of]
 
     def scaled_gradient(self, of: str = "loss") -> ScaledGradient:
@@ -159,11 +147,15 @@ class Probe:
 
     def edges(self, name: str = "canny", **parameters: float) -> Float[Tensor, "b 1 h w"]:
         """The images' edge map under a registered name, ``(B, 1, H, W)``."""
-        key = (name, *sorted(parameters.items()))
-        if key not in self._edges:
+        key = ("edges", name, *sorted(parameters.items()))
+        return self.once(key, lambda: edge_map.build(name)(self.batch.image, **parameters))
+
+    def once(self, key: Hashable, compute: Callable[[], Result]) -> Result:
+        """What a detached computation gives, kept under its key for whoever asks this probe again."""
+        if key not in self._kept:
             with torch.no_grad():
-                self._edges[key] = edge_map.build(name)(self.batch.image, **parameters)
-        return self._edges[key]
+                self._kept[key] = compute()
+        return self._kept[key]
 
     def units(self) -> dict[str, Float[Tensor, "b u"]]:
         """Spatial means of the recorded layers' outputs, ``{layer: (B, U)}``, in forward order."""
@@ -174,8 +166,14 @@ class Probe:
 
     def at(self, image: Images) -> Probe:
         """The same look at other pixels of the same label: attacked, corrupted, masked."""
-        batch = Batch(image.detach(), self.target, self.batch.index)
-        return Probe(self.model, batch, self.mode, self.seed, self.needs)
+        there = Batch(image.detach(), self.target, self.batch.index)
+        return Probe(self.model, there, self.mode, self.seed, self.needs)
+
+    def _differentiated(self, of: str) -> Images:
+        """The gradient in the modes that train: with its graph, or as a leaf."""
+        value, keep = self._value(of, self.logits), self.mode == "graph"
+        (gradient,) = torch.autograd.grad(value.sum(), self.image, create_graph=keep, retain_graph=True)
+        return gradient if keep else gradient.detach().requires_grad_()
 
     def _pulled_back(self, of: str, cotangent: Tensor) -> Images:
         """The vector–Jacobian product, freeing the graph with the last gradient that is awaited."""

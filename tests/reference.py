@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy.ndimage import correlate
+from scipy.ndimage import correlate, gaussian_filter
 from scipy.special import iv
-from scipy.stats import pearsonr
+from scipy.stats import pearsonr, rankdata, spearmanr
 from sklearn.metrics import roc_auc_score
 
 
@@ -38,6 +38,68 @@ def edge_correlation(gradient, energy):
 def edge_auc(gradient, edges):
     """Probability that an edge pixel's ``Σ_c |g_c|`` exceeds another's."""
     return roc_auc_score(edges.ravel() > 0, np.abs(gradient).sum(0).ravel())
+
+
+def edge_partial(gradient, energy, image, ranks=False):
+    """Pearson of what is left of both by a least-squares fit on brightness, contrast and place."""
+    followed, energy = np.abs(gradient).sum(0).ravel(), energy.ravel()
+    if ranks:
+        followed, energy = rankdata(followed), rankdata(energy)
+    else:
+        followed, energy = np.log(np.maximum(followed, 1e-4 * followed.mean())), np.log(np.maximum(energy, 1e-3))
+    confounders = np.stack([c.ravel() for c in (np.ones(image.shape[1:]), *edge_confounders(image))], 1)
+    left = [v - confounders @ np.linalg.lstsq(confounders, v)[0] for v in (followed, energy)]
+    return pearsonr(*left).statistic
+
+
+def edge_confounders(image):
+    """Log luminance, log local contrast, squared radius and distance to the border, ``(H, W)`` each."""
+    gray = np.tensordot((0.2125, 0.7154, 0.0721), image, 1)
+    smooth = gaussian_filter(gray, 2, truncate=3, mode="nearest")
+    height, width = gray.shape
+    row, column = np.mgrid[:height, :width]
+    radius = ((row + 0.5) / height - 0.5) ** 2 + ((column + 0.5) / width - 0.5) ** 2
+    border = np.minimum.reduce([row, height - 1 - row, column, width - 1 - column])
+    contrast = local_contrast(gray)
+    return np.log(np.maximum(smooth, 1e-3)), np.log(np.maximum(contrast, 1e-3)), radius, border
+
+
+def local_contrast(gray):
+    """Standard deviation under a Gaussian of 8 pixels, from moments of 4 × 4 blocks, between them bilinear."""
+    blocks = gray.reshape(gray.shape[0] // 4, 4, gray.shape[1] // 4, 4)
+    mean, square = (gaussian_filter(b.mean((1, 3)), 2, truncate=3, mode="nearest") for b in (blocks, blocks**2))
+    deviation = np.sqrt(np.maximum(square - mean**2, 0))
+    for axis in (0, 1):
+        size = deviation.shape[axis]
+        centres, places = np.arange(size) * 4 + 1.5, np.arange(4 * size)
+        deviation = np.apply_along_axis(lambda v, c=centres, p=places: np.interp(p, c, v), axis, deviation)
+    return deviation
+
+
+def edge_spearman(gradient, energy):
+    """Pearson of ranks, ties in the middle."""
+    return spearmanr(np.abs(gradient).sum(0).ravel(), energy.ravel()).statistic
+
+
+def edge_cosine(gradient, energy):
+    """Cosine of ``Σ_c |g_c|`` and energy over its mean under every circular shift of the map."""
+    magnitude = np.abs(gradient).sum(0)
+    shifted = np.fft.ifft2(np.fft.fft2(magnitude) * np.conj(np.fft.fft2(energy))).real
+    return (magnitude * energy).sum() / shifted.mean()
+
+
+def edge_cosine_signed(gradient, energy):
+    """Cosine of the gradient with the energy in every channel."""
+    target = np.broadcast_to(energy, gradient.shape).ravel()
+    return gradient.ravel() @ target / np.linalg.norm(gradient) / np.linalg.norm(target)
+
+
+def edge_distance(gradient, edges):
+    """``1 − d̄_g / d̄``: mean taxicab distance to the nearest edge pixel, weighted by |g| and over the area."""
+    pixels = np.argwhere(edges > 0)
+    row, column = np.mgrid[: edges.shape[0], : edges.shape[1]]
+    distance = np.min([abs(row - y) + abs(column - x) for y, x in pixels], 0)
+    return 1 - np.average(distance, weights=np.abs(gradient).sum(0)) / distance.mean()
 
 
 def edge_mass(gradient, edges):

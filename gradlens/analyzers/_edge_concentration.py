@@ -7,20 +7,25 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor
 
 from gradlens._probe import Probe
 from gradlens._registry import analyzer
 from gradlens._statistics.intervals import mean_interval
+from gradlens._tallies import PerClass
+from gradlens._types import digest
 from gradlens.analyzers._base import Analyzer, Reading, Summary
+from gradlens.analyzers._confounders import Confounders
+from gradlens.analyzers._edge_scores import EdgeMaps, GradientForms, distance_profile, edge_maps, gradient_forms, scores
 
-MEASURES = ("edge_corr_contour", "edge_auc_canny", "edge_mass_canny")
-RANK_BINS = 4096
+MEASURES = (
+    *("edge_corr_contour", "edge_partial_contour", "edge_spearman_contour", "edge_partial_rank_contour"),
+    *("edge_cosine_contour", "edge_cosine_signed_contour"),
+    *("edge_auc_canny", "edge_mass_canny", "edge_distance_canny"),
+)
 MIN_NULL_MAPS = 8
-
-Pixels = Float[Tensor, "b p"]
-Bank = Float[Tensor, "m p"]
+RADIUS = 17
 
 
 @analyzer
@@ -28,141 +33,110 @@ Bank = Float[Tensor, "m p"]
 class EdgeConcentration(Analyzer):
     """Whether the gradient sits on the image's edges, each measure beside what chance would give.
 
-    ``edge_corr_contour``: the paper's Pearson of log contour energy and log Σ_c|g_c| over pixels.
+    Primary: ``edge_partial_contour``, the correlation of log |g| and log contour energy over pixels after
+    both were freed of log luminance, log local contrast, squared radius and distance to the border; 0 says
+    that |g| follows no more than those. ``edge_corr_contour`` is the paper's raw one, ``edge_spearman_contour``
+    and ``edge_partial_rank_contour`` the same of ranks. ``edge_cosine_contour``: cosine of |g| and contour
+    energy over its mean under all shifts; 1 says nothing. ``edge_cosine_signed_contour``: of the signed
+    gradient of every channel, what EdgeReg raises when the objective is ``sampled_logit``.
     ``edge_auc_canny``: probability that an edge pixel's |g| exceeds another's; 0.5 says nothing.
-    ``edge_mass_canny = (m − a) / (1 − a)``: share m of |g| on edge pixels of area a; 0 no more than
-    their area, 1 all of it. ``…_null`` is the mean of the same number over the edge maps of up to 64
-    fixed images of other classes, ``…_z`` its distance from them in their standard deviations: a
+    ``edge_mass_canny = (m − a) / (1 − a)``: share m of |g| on edge pixels of area a; 0 no more than their
+    area, 1 all of it. ``edge_distance_canny``: 1 minus the mean distance of |g| to the nearest edge over that
+    of the area; 0 nothing, 1 all on edges.
+
+    ``…_null`` is the mean of the same number over the edge maps of up to 64 fixed images of other classes,
+    ``…_z`` its distance from them in their standard deviations, ``…_p = (1 + #{null ≥ own}) / (M + 1)``: a
     gradient that merely sits in the middle, or is rough, scores as high on others' edges.
 
-    sigma: Canny's blur in pixels. Images with fewer than ``min_edge_pixels`` edge pixels are missing.
-    Source: Rodríguez-Muñoz et al. 2024, edge correlation; the null is ours.
+    |g| is summed over channels and floored at 1e-4 of its mean (share ``edge_floored``). sigma: Canny's blur
+    in pixels. Images with fewer than ``min_edge_pixels`` Canny pixels are missing from its measures. Source:
+    Rodríguez-Muñoz et al. 2024, edge correlation; null and partial correlation are ours.
     """
-
-    readings = (
-        Reading("edge correlation", "edge_corr_contour_mean", "of log |g| with log contour energy"),
-        Reading("   beyond null", "edge_corr_contour_excess", "0: as on other images' edges"),
-        Reading("edge AUC", "edge_auc_canny_mean", "0.5 says nothing"),
-        Reading("   beyond null", "edge_auc_canny_excess"),
-        Reading("edge mass", "edge_mass_canny_mean", "0 no more than the edges' area, 1 all"),
-        Reading("   beyond null", "edge_mass_canny_excess"),
-    )
 
     objective: str = "loss"
     sigma: float = 1.0
     min_edge_pixels: int = 50
-    _bank: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False)
+    _bank: EdgeMaps | None = field(default=None, init=False, repr=False)
+    _of: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False)
+
+    readings = (
+        Reading("edges, partial", "edge_partial_contour_mean", "log |g| with log contour energy, confounders out"),
+        Reading("   beyond null", "edge_partial_contour_excess", "0: as on other images' edges"),
+        Reading("   raw", "edge_corr_contour_mean", "the paper's correlation; brightness and contrast raise it"),
+        Reading("   beyond null", "edge_corr_contour_excess"),
+        Reading("edge AUC", "edge_auc_canny_mean", "0.5 says nothing"),
+        Reading("   beyond null", "edge_auc_canny_excess"),
+        Reading("edge mass", "edge_mass_canny_mean", "0 no more than the edges' area, 1 all"),
+        Reading("edge distance", "edge_distance_canny_mean", "0 as far from edges as the area, 1 on them"),
+    )
+    primary = ("edge_partial_contour",)
 
     def fit(self, pilot: Probe) -> None:
         """Add the pilot's edge maps to the null bank."""
-        contour, canny = self._maps(pilot)
-        seen = {
-            "log_contour": _standardize(_log_contour(contour)),
-            "contour": contour,
-            "canny": canny,
-            "label": pilot.target,
-            "index": pilot.batch.index,
-        }
-        self._bank = {k: torch.cat([self._bank[k], v]) if k in self._bank else v for k, v in seen.items()}
+        maps = self._maps(pilot)
+        self._bank = maps if self._bank is None else self._bank.joined(maps)
+        seen = {"label": pilot.target, "index": pilot.batch.index.to(pilot.target.device)}
+        self._of = {k: torch.cat([self._of[k], v]) if self._of else v for k, v in seen.items()}
 
     def measure(self, probe: Probe) -> dict[str, Tensor]:
-        direction, _ = probe.scaled_gradient(self.objective)
-        magnitude = direction.abs().sum(1).flatten(1)
-        contour, canny = self._maps(probe)
-        log_g = _log_gradient(magnitude)
-        others = self._others(probe)
-        own = _measures(magnitude, log_g, _standardize(_log_contour(contour))[:, None], canny[:, None])
-        null = _measures(magnitude, log_g, self._bank["log_contour"], self._bank["canny"])
-        few = {"edge_corr_contour": 0.0}
+        confounders, maps, forms = self._seen(probe)
+        assert self._bank is not None
+        own, null = (scores(forms, m, confounders) for m in (maps.of_each, self._bank))
         columns: dict[str, Tensor] = {}
         for name in MEASURES:
-            needed = few.get(name, self.min_edge_pixels)
-            usable = others & (self._bank["canny"].sum(1) >= needed) & null[name].isfinite()
-            value = torch.where(canny.sum(1) >= needed, own[name][:, 0], torch.nan)
-            mean, deviation = _masked_moments(null[name], usable)
-            columns |= {name: value, f"{name}_null": mean, f"{name}_z": (value - mean) / deviation}
-        return {**columns, "edge_density_canny": canny.mean(1)}
+            columns |= self._beside_null(probe, name, own[name][:, 0], null[name], maps.canny.sum(1))
+        return {**columns, "edge_density_canny": maps.canny.mean(1), "edge_floored": forms.floored}
+
+    def tallies(self) -> dict[str, PerClass]:
+        return {"profile": PerClass(1, np.ones(2 * RADIUS))}
+
+    def observe(self, probe: Probe) -> dict[str, tuple[NDArray, ...]]:
+        _, maps, forms = self._seen(probe)
+        profile = distance_profile(forms, maps, RADIUS)
+        enough = maps.canny.sum(1) >= self.min_edge_pixels
+        return {"profile": (profile.cpu().numpy(), enough.long().cpu().numpy() - 1)}
 
     def summarize(self, samples: pd.DataFrame, tallies: Mapping[str, Any]) -> Summary:
-        """Means with 95 % intervals, their nulls and the excess; the null bank and its images."""
+        """Means with 95 % intervals, their nulls and the excess; the distance profile; the null bank."""
         scalars: dict[str, float] = {}
         for name in MEASURES:
-            mean, low, high = mean_interval(samples[name])
-            excess, *_ = mean_interval(samples[name] - samples[f"{name}_null"])
-            null, *_ = mean_interval(samples[f"{name}_null"])
-            scalars |= {f"{name}_mean": mean, f"{name}_low": low, f"{name}_high": high}
-            scalars |= {f"{name}_null_mean": null, f"{name}_excess": excess}
+            scalars |= _beside_null(samples, name)
         scalars["images_without_edges"] = int(samples["edge_auc_canny"].isna().sum())
-        bank = {
-            "null/canny": np.packbits(self._bank["canny"].bool().cpu().numpy(), axis=1),
-            "null/contour": self._bank["contour"].half().cpu().numpy(),
-            "null/index": self._bank["index"].cpu().numpy(),
-        }
-        return Summary(scalars, bank)
+        assert self._bank is not None
+        canny = np.packbits(self._bank.canny.bool().cpu().numpy(), axis=1)
+        index = self._of["index"].cpu().numpy()
+        gradient, area = np.split(tallies["profile"].mean[0], 2)
+        return Summary(
+            {**scalars, "null_bank": int(digest([canny.tobytes().hex(), index.tolist()])[:12], 16)},
+            {"null/canny": canny, "null/index": index, "profile/gradient": gradient, "profile/area": area},
+            _missing(samples, scalars),
+        )
 
-    def _maps(self, probe: Probe) -> tuple[Pixels, Pixels]:
+    def _seen(self, probe: Probe) -> tuple[Confounders, EdgeMaps, GradientForms]:
+        """What a measure and the profile share."""
+        direction, _ = probe.scaled_gradient(self.objective)
+        confounders = probe.once("confounders", lambda: Confounders(probe.batch.image))
+        key = ("gradient forms", self.objective)
+        return confounders, self._maps(probe), probe.once(key, lambda: gradient_forms(direction, confounders))
+
+    def _maps(self, probe: Probe) -> EdgeMaps:
         contour, canny = probe.edges("contour_energy"), probe.edges("canny", sigma=self.sigma)
-        return contour.flatten(1), canny.flatten(1)
+        return probe.once(("edge maps", self.sigma), lambda: edge_maps(contour, canny))
 
-    def _others(self, probe: Probe) -> Tensor:
-        """Which maps of the bank belong to another class than each image, ``(B, M)``."""
-        device = probe.target.device
-        same_image = probe.batch.index.to(device)[:, None] == self._bank["index"].to(device)
-        return (probe.target[:, None] != self._bank["label"]) & ~same_image
-
-
-def _measures(g: Pixels, log_g: Pixels, log_contour: Tensor, canny: Tensor) -> dict[str, Tensor]:
-    """Each measure of every gradient against every map, ``(B, M)``; maps ``(M, P)`` or ``(B, 1, P)``."""
-    against = _against_bank if canny.ndim == 2 else _against_own
-    pixels, edge_pixels = g.shape[1], canny.sum(-1)
-    rank_sum = against(_mid_ranks(g), canny)
-    area, mass = edge_pixels / pixels, against(g, canny) / g.sum(1, keepdim=True)
-    return {
-        "edge_corr_contour": (against(log_g, log_contour) / pixels).double(),
-        "edge_auc_canny": (rank_sum / edge_pixels - (edge_pixels + 1) / (2 * pixels)).double() / (1 - area),
-        "edge_mass_canny": ((mass - area) / (1 - area)).double(),
-    }
-
-
-def _against_bank(image: Pixels, maps: Bank) -> Tensor:
-    return image @ maps.T
-
-
-def _against_own(image: Pixels, maps: Tensor) -> Tensor:
-    return (image[:, None] * maps).sum(-1)
-
-
-def _log_contour(contour: Pixels) -> Pixels:
-    """The paper's log energy, floored at 1e-3."""
-    return contour.clamp(min=1e-3).log()
-
-
-def _log_gradient(magnitude: Pixels) -> Pixels:
-    """Standardised log |g|, floored at 1e-4 of the image's mean so that single zeros cannot rule."""
-    floor = 1e-4 * magnitude.mean(1, keepdim=True)
-    return _standardize(magnitude.maximum(floor).log())
-
-
-def _standardize(values: Pixels) -> Pixels:
-    """Mean 0 and variance 1 over pixels; missing where all values are equal."""
-    centred = values - values.mean(1, keepdim=True)
-    varies = values.amax(1, keepdim=True) > values.amin(1, keepdim=True)
-    return (centred / centred.square().mean(1, keepdim=True).sqrt()).where(varies, torch.nan)
-
-
-def _mid_ranks(magnitude: Pixels) -> Pixels:
-    """Mid-ranks of every pixel in its image, over P, ``(0, 1]``, from 4,096 logarithmic bins.
-
-    Bins span eight decades below the largest value and are 0.45 % of |g| wide; values in one bin tie.
-    Missing where the magnitude is zero everywhere or not finite somewhere.
-    """
-    top = magnitude.amax(1, keepdim=True)
-    depth = (magnitude / top).clamp(min=1e-8).log10()
-    index = ((depth / 8 + 1) * (RANK_BINS - 1)).nan_to_num(0).long()
-    counts = torch.zeros(len(magnitude), RANK_BINS, device=magnitude.device)
-    counts.scatter_add_(1, index, torch.ones_like(magnitude))
-    middle = counts.cumsum(1) - (counts - 1) / 2
-    return (middle.gather(1, index) / magnitude.shape[1]).where((top > 0) & top.isfinite(), torch.nan)
+    def _beside_null(
+        self, probe: Probe, name: str, own: Tensor, null: Tensor, edge_pixels: Tensor
+    ) -> dict[str, Tensor]:
+        """A measure, and where it stands among the same gradient's on the maps of other classes' images."""
+        assert self._bank is not None
+        needed = self.min_edge_pixels if name.endswith("canny") else 0
+        index = probe.batch.index.to(probe.target.device)
+        others = (probe.target[:, None] != self._of["label"]) & (index[:, None] != self._of["index"])
+        usable = others & (self._bank.canny.sum(1) >= needed) & null.isfinite()
+        value = own.where(edge_pixels >= needed, torch.nan)
+        mean, deviation = _masked_moments(null, usable)
+        above = ((null >= value[:, None]) & usable).sum(1)
+        chance = ((above + 1) / (usable.sum(1) + 1)).double().where(mean.isfinite() & value.isfinite(), torch.nan)
+        return {name: value, f"{name}_null": mean, f"{name}_z": (value - mean) / deviation, f"{name}_p": chance}
 
 
 def _masked_moments(values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -172,3 +146,26 @@ def _masked_moments(values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     variance = (values - mean[:, None]).square().where(mask, 0).sum(1) / (n - 1)
     enough = n >= MIN_NULL_MAPS
     return mean.where(enough, torch.nan), variance.sqrt().where(enough, torch.nan)
+
+
+def _beside_null(samples: pd.DataFrame, name: str) -> dict[str, float]:
+    """Mean of a measure and of its excess with 95 % intervals, and the share of images with p ≤ 0.05."""
+    found: dict[str, float] = {}
+    own, null = samples[name], samples[f"{name}_null"]
+    for key, values in ((f"{name}_mean", own), (f"{name}_excess", own - null)):
+        mean, low, high = mean_interval(values)
+        stem = key.removesuffix("_mean")
+        found |= {key: mean, f"{stem}_low": low, f"{stem}_high": high}
+    chance = samples[f"{name}_p"].dropna()
+    share = float((chance <= 0.05).mean()) if len(chance) else float("nan")
+    return {**found, f"{name}_null_mean": mean_interval(null)[0], f"{name}_significant": share}
+
+
+def _missing(samples: pd.DataFrame, scalars: Mapping[str, float]) -> dict[str, str]:
+    reasons = {}
+    for name in MEASURES:
+        if np.isnan(scalars[f"{name}_mean"]):
+            reasons[f"{name}_mean"] = "no image has enough edges, or every gradient is constant"
+        elif np.isnan(scalars[f"{name}_excess"]):
+            reasons[f"{name}_excess"] = f"fewer than {MIN_NULL_MAPS} images of other classes with edges for the null"
+    return reasons

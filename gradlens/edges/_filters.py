@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -39,6 +40,13 @@ def correlate(images: Images, half: Sequence[float], axis: int, border: str, sig
         after, before = padded.narrow(axis, radius + k, size), padded.narrow(axis, radius - k, size)
         out += (after + sign * before) * half[k]
     return out
+
+
+def gaussian_blur(images: Images, sigma: float) -> Images:
+    """Gaussian of standard deviation sigma in pixels, over three of them, border pixels repeated."""
+    weights = [math.exp(-0.5 * (k / sigma) ** 2) for k in range(math.ceil(3 * sigma) + 1)]
+    half = [w / (2 * sum(weights) - weights[0]) for w in weights]
+    return correlate(correlate(images, half, 2, "replicate"), half, 3, "replicate")
 
 
 def derivatives(images: Images, smooth: Sequence[float], border: str) -> tuple[Images, Images]:

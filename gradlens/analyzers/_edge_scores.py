@@ -1,0 +1,162 @@
+"""How well a gradient follows edge maps: every measure as an inner product over pixels.
+
+That makes the null cheap: against a bank of M maps each product is one matrix product ``(B, P) @ (P, M)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from gradlens.analyzers._confounders import NEGLIGIBLE, Confounders, off_place, place
+from gradlens.edges._distance import distance_to_edges
+
+Images = Float[Tensor, "b c h w"]
+Maps = Float[Tensor, "b 1 h w"]
+Pixels = Float[Tensor, "b p"]
+Scores = dict[str, Float[Tensor, "b m"]]
+Against = Callable[[Pixels, Tensor], Tensor]
+
+RANK_BINS = 4096
+CONTOUR_FLOOR = 1e-3
+GRADIENT_FLOOR = 1e-4
+
+
+class GradientForms(NamedTuple):
+    """What the measures need of a batch's gradients, ``(B, P)`` each, with |g| summed over channels.
+
+    magnitude: |g| of mean 1; signed: Σ_c g_c over the gradient's norm and √C; log: floored and standardised;
+    ranks: standardised, of standard deviation ``rank_spread`` ``(B, 1)``; residual, rank_residual: what the
+    confounders leave of log and ranks. floored ``(B,)``: share of pixels below the floor.
+    """
+
+    magnitude: Pixels
+    signed: Pixels
+    log: Pixels
+    ranks: Pixels
+    rank_spread: Tensor
+    residual: Pixels
+    rank_residual: Pixels
+    floored: Tensor
+
+
+class EdgeMaps(NamedTuple):
+    """What the measures need of edge maps, ``(M, P)`` each: a bank, or with ``of_each`` one map an image.
+
+    canny: 0 or 1; distance: to the nearest Canny pixel; contour: energy of mean 1; log and ranks:
+    standardised; log_off, ranks_off: of unit variance, without their dependence on the place.
+    """
+
+    canny: Tensor
+    distance: Tensor
+    contour: Tensor
+    log: Tensor
+    ranks: Tensor
+    log_off: Tensor
+    ranks_off: Tensor
+
+    @property
+    def of_each(self) -> EdgeMaps:
+        """The maps as each image's own, ``(B, 1, P)``."""
+        return EdgeMaps(*(values[:, None] for values in self))
+
+    def joined(self, other: EdgeMaps) -> EdgeMaps:
+        return EdgeMaps(*(torch.cat(pair) for pair in zip(self, other, strict=True)))
+
+
+def gradient_forms(gradient: Images, confounders: Confounders) -> GradientForms:
+    magnitude = gradient.abs().sum(1).flatten(1)
+    magnitude = magnitude / magnitude.mean(1, keepdim=True)
+    log = standardize(magnitude.clamp(min=GRADIENT_FLOOR).log())
+    mid = mid_ranks(magnitude)
+    ranks = standardize(mid)
+    length = gradient.flatten(1).norm(dim=1, keepdim=True) * gradient.shape[1] ** 0.5
+    signed = gradient.sum(1).flatten(1) / length
+    spread = mid.norm(dim=1, keepdim=True).square() / mid.shape[1] - mid.mean(1, keepdim=True).square()
+    left = confounders.residual(log), confounders.residual(ranks)
+    floored = (magnitude < GRADIENT_FLOOR).sum(1) / magnitude.shape[1]
+    return GradientForms(magnitude, signed, log, ranks, spread.sqrt(), *left, floored.double())
+
+
+def edge_maps(contour: Maps, canny: Maps) -> EdgeMaps:
+    energy = contour.flatten(1)
+    log, ranks = standardize(energy.clamp(min=CONTOUR_FLOOR).log()), standardize(mid_ranks(energy))
+    where = place(contour.shape[2], contour.shape[3], contour.device)
+    off = [standardize(off_place(values, where)) for values in (log, ranks)]
+    relative = energy / energy.mean(1, keepdim=True)
+    return EdgeMaps(canny.flatten(1), distance_to_edges(canny).flatten(1), relative, log, ranks, *off)
+
+
+def scores(g: GradientForms, maps: EdgeMaps, confounders: Confounders) -> Scores:
+    """Each measure of every gradient against every map: ``(B, M)`` of a bank, ``(B, 1)`` of each its own."""
+    against = _against_own if maps.canny.ndim == 3 else _against_bank
+    pixels = g.log.shape[1]
+    found = {
+        "edge_corr_contour": against(g.log, maps.log) / pixels,
+        "edge_partial_contour": _partial(g.residual, maps.log_off, confounders, against),
+        "edge_spearman_contour": against(g.ranks, maps.ranks) / pixels,
+        "edge_partial_rank_contour": _partial(g.rank_residual, maps.ranks_off, confounders, against),
+        "edge_cosine_contour": against(g.magnitude, maps.contour) / pixels,
+        "edge_cosine_signed_contour": against(g.signed, maps.contour) / maps.contour.norm(dim=-1),
+        **_canny_scores(g, maps, against),
+    }
+    return {name: values.double() for name, values in found.items()}
+
+
+def _canny_scores(g: GradientForms, maps: EdgeMaps, against: Against) -> Scores:
+    pixels, edge_pixels = g.log.shape[1], maps.canny.sum(-1)
+    area, mass = edge_pixels / pixels, against(g.magnitude, maps.canny) / pixels
+    # Mid-ranks over P have the mean (P + 1) / 2P, whatever the ties.
+    above_mean = g.rank_spread * against(g.ranks, maps.canny) / edge_pixels
+    return {
+        "edge_auc_canny": 0.5 + above_mean / (1 - area),
+        "edge_mass_canny": (mass - area) / (1 - area),
+        "edge_distance_canny": 1 - against(g.magnitude, maps.distance) / maps.distance.sum(-1),
+    }
+
+
+def _partial(residual: Pixels, off: Tensor, confounders: Confounders, against: Against) -> Tensor:
+    """Correlation of two residuals; the gradient's is orthogonal to all that the maps' is freed of."""
+    return against(residual, off) / residual.shape[1] / confounders.residual_size(off, against)
+
+
+def distance_profile(g: GradientForms, maps: EdgeMaps, radius: int) -> Float[Tensor, "b 2r"]:
+    """Shares of |g| and of the area within 0, 1, …, radius − 1 pixels of an edge, one after the other."""
+    place = maps.distance.clamp(max=radius).long()
+    weights = (g.magnitude, torch.ones_like(g.magnitude))
+    shares = [torch.zeros(len(place), radius + 1, device=place.device).scatter_add_(1, place, w) for w in weights]
+    return torch.cat([(s / s.sum(1, keepdim=True)).cumsum(1)[:, :radius] for s in shares], 1)
+
+
+def standardize(values: Pixels) -> Pixels:
+    """Mean 0 and variance 1 over pixels, of logarithms or ranks; missing where all are equal."""
+    centred = values - values.mean(-1, keepdim=True)
+    deviation = centred.norm(dim=-1, keepdim=True) / values.shape[-1] ** 0.5
+    return centred * (1 / deviation).where(deviation > NEGLIGIBLE, torch.nan)
+
+
+def mid_ranks(values: Pixels) -> Pixels:
+    """Mid-ranks of every pixel in its image, over P, ``(0, 1]``, from 4,096 logarithmic bins.
+
+    Bins span eight decades below the largest value and are 0.45 % wide; values in one bin tie.
+    Missing where the values are zero everywhere or not finite somewhere.
+    """
+    top = values.amax(1, keepdim=True)
+    depth = (values / top).clamp(min=1e-8).log10()
+    index = ((depth / 8 + 1) * (RANK_BINS - 1)).nan_to_num(0).long()
+    counts = torch.zeros(len(values), RANK_BINS, device=values.device)
+    counts.scatter_add_(1, index, torch.ones_like(values))
+    middle = counts.cumsum(1) - (counts - 1) / 2
+    return (middle.gather(1, index) / values.shape[1]).where((top > 0) & top.isfinite(), torch.nan)
+
+
+def _against_bank(image: Pixels, maps: Float[Tensor, "m p"]) -> Tensor:
+    return image @ maps.T
+
+
+def _against_own(image: Pixels, maps: Float[Tensor, "b 1 p"]) -> Tensor:
+    return (image[:, None] @ maps.mT)[:, 0]
