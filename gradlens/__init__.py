@@ -22,11 +22,14 @@ _HOME = {
     "Interrupted": "_types",
     "Probe": "_probe",
     "Run": "_results",
+    "Table": "_table",
     "analyze": "_run",
     "attack": "attacks",
     "attribution": "_attribution",
+    "compare": "_compare",
     "edges": "",
     "input_gradient": "_sessions",
+    "leaderboard": "_leaderboard",
     "load_data": "data",
     "load_model": "models",
     "methods": "_registry",
@@ -38,12 +41,15 @@ __all__ = sorted(_HOME)
 if TYPE_CHECKING:
     from gradlens import edges as edges
     from gradlens._attribution import attribution as attribution
+    from gradlens._compare import compare as compare
+    from gradlens._leaderboard import leaderboard as leaderboard
     from gradlens._probe import Probe as Probe
     from gradlens._registry import methods as methods
     from gradlens._results import Run as Run
     from gradlens._run import analyze as analyze
     from gradlens._sessions import input_gradient as input_gradient
     from gradlens._sessions import probe as probe
+    from gradlens._table import Table as Table
     from gradlens._types import Batch as Batch
     from gradlens._types import Interrupted as Interrupted
     from gradlens._types import Preprocess as Preprocess

@@ -13,6 +13,7 @@ from tyro.conf import Positional, UseAppendAction, arg
 
 from gradlens._commandline import check_labels, label_of
 from gradlens._manifest import Entry, read_manifest
+from gradlens._registry import parse_spec, split_specs
 
 if TYPE_CHECKING:
     from gradlens.data import Data
@@ -37,7 +38,7 @@ class ModelOptions:
     activation: str | None = None
     """Swap the activations before loading the weights: gelu, silu, softplus, …"""
     weights: str = "auto"
-    """Which weights of the file: auto (EMA where there is one), raw, ema, or random for an untrained twin."""
+    """Which weights of the file: auto (EMA where there is one), raw, ema; random, cascade:until=layer4 for a twin."""
     mean: Triple | None = None
     """Normalisation mean a channel, in pixels of [0, 1]."""
     std: Triple | None = None
@@ -98,13 +99,13 @@ class ModelsOptions(ModelOptions):
 
     def chosen(self) -> dict[str, Callable[[], Classifier]]:
         """How to load each model, by its label: the manifest's first, each with every kind of weights."""
-        kinds = self.weights.split(",")
+        kinds = split_specs(self.weights)
         found: list[tuple[str, Callable[[], Classifier]]] = []
         for entry in self._entries():
             found.append((entry.label, partial(self._from_manifest, entry)))
         for spec in self.checkpoints:
             for kind in kinds:
-                tail = f"-{kind}" if len(kinds) > 1 else ""
+                tail = _tail(kind) if len(kinds) > 1 else ""
                 found.append((f"{label_of(spec)}{tail}", partial(self._from_spec, spec, kind, tail)))
         return check_labels(found)
 
@@ -119,8 +120,16 @@ class ModelsOptions(ModelOptions):
         return model
 
     def _from_spec(self, spec: str, weights: str, tail: str) -> Classifier:
+        from gradlens.models._controls import read_control
+
         model = dataclasses.replace(self, weights=weights).load(spec)
-        # A random twin is called one already.
-        if tail and weights != "random":
+        # A control is called one already.
+        if tail and read_control(weights) is None:
             model.card = dataclasses.replace(model.card, name=f"{model.card.name}{tail}")
         return model
+
+
+def _tail(weights: str) -> str:
+    """What the name of a model's label ends in: ``-ema``, ``-random``, ``-cascade-layer4``."""
+    kind, given = parse_spec(weights)
+    return f"-{kind}-{given['until']}" if "until" in given else f"-{kind}"

@@ -11,6 +11,7 @@ from gradlens._loop import in_pieces, within_memory
 from gradlens._probe import Probe
 from gradlens._types import Batch, UserError
 from gradlens.analyzers import Analyzer
+from gradlens.analyzers._gallery import kept_gradients
 from gradlens.data import Data
 
 PILOT_IMAGES = 64
@@ -29,7 +30,7 @@ def show_pilot(
             analyzer.fit(seen)
     if not examples:
         return {}
-    kept, _ = within_memory(lambda piece: _examples(probe(piece)), _read(data, examples), size)
+    kept, _ = within_memory(lambda piece: kept_gradients(probe(piece)), _read(data, examples), size)
     return {name: np.concatenate([k[name] for k in kept]) for name in kept[0]}
 
 
@@ -38,19 +39,6 @@ def _read(data: Data, images: int) -> Batch:
     if batch is None:
         raise UserError(f"none of the first {images} images of {data.name} can be read; check the folder")
     return batch
-
-
-def _examples(probe: Probe) -> dict[str, NDArray]:
-    """Images and their loss gradients, in half precision."""
-    direction, scale = probe.scaled_gradient("loss")
-    # float16 cannot hold a gradient's size, so the direction is kept at unit size with its scale.
-    size = direction.abs().amax((1, 2, 3)).clamp(min=1e-30)
-    return {
-        "index": probe.batch.index.numpy(),
-        "image": probe.batch.image.cpu().half().numpy(),
-        "gradient": (direction / size.view(-1, 1, 1, 1)).cpu().half().numpy(),
-        "scale": (scale * size).cpu().numpy(),
-    }
 
 
 def _check_labels(data: Data, probe: Probe) -> None:

@@ -1,9 +1,11 @@
-"""A look at accuracy before the run instead of after it: most wrong settings show as a wrong top-1."""
+"""A look before the run instead of after it: most wrong settings show as a wrong top-1 or as two normalisations."""
 
 from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 
@@ -11,9 +13,13 @@ from gradlens._hooks import measuring
 from gradlens._loop import right_among
 from gradlens._types import UserError
 from gradlens.data import Data
-from gradlens.models import Classifier
+from gradlens.models import Classifier, ModelCard, is_control
+from gradlens.models._normalisation import CONTRADICTION, NONE, Normalisation, stated_in
 
 IMAGES = 512
+# What timm's training and the Hub's processors write beside a checkpoint, and what data folders describe themselves by.
+BESIDE_MODEL = ("args.yaml", "data_config.json", "preprocessor_config.json")
+BESIDE_DATA = ("data_config.json", "config.json", "info.json", "_info.json")
 CAUSES = (
     "probable causes: the class order of the data, the normalisation, another activation than the weights were "
     "trained with, other preprocessing, or raw against EMA weights"
@@ -32,9 +38,9 @@ def preflight(model: Classifier, data: Data, expected: tuple[float, float] | Non
     """What is suspicious about the accuracy on 512 images, or None.
 
     Suspicious is what chance of sampling does not explain: three standard errors beside the stated
-    tolerance, or within three of guessing.
+    tolerance, or within three of guessing. A control is never suspicious: its weights are random.
     """
-    if not data.labelled:
+    if not data.labelled or is_control(model.card):
         return None
     sample = data.limit(IMAGES)
     right = seen = classes = 0
@@ -47,6 +53,31 @@ def preflight(model: Classifier, data: Data, expected: tuple[float, float] | Non
                 right += int(right_among(logits, batch.target, valid).sum())
                 seen, classes = seen + len(batch), len(valid)
     return _suspicion(model.card.name, right, seen, classes, expected)
+
+
+def contradictions(model: Classifier, data: Data) -> list[str]:
+    """Where the file, the flags or manifest, and what lies beside model and data disagree on mean and std."""
+    card = model.card
+    if is_control(card):
+        return []
+    own = [note for note in card.notes if note.startswith(CONTRADICTION)]
+    used = Normalisation(card.mean, card.std)
+    # A network that normalises inside does not say by what.
+    return own if used.same_as(NONE) else own + list(_beside(card, used, data))
+
+
+def _beside(card: ModelCard, used: Normalisation, data: Data) -> Iterator[str]:
+    """The weights decide, since they were trained with one: what lies beside is only compared."""
+    path = Path(card.spec)
+    near = [path if path.is_dir() else path.parent] if path.exists() else []
+    places = ((near, BESIDE_MODEL, "beside its file"), (data.folders, BESIDE_DATA, "beside the data"))
+    for folders, names, where in places:
+        for file, stated in (found for folder in folders for found in stated_in(folder, names)):
+            if used.contradicts(stated):
+                yield (
+                    f"{CONTRADICTION}{card.name} takes {used}, and {file.name} {where} says {stated}; the former is "
+                    f"used: if the model was trained with the latter, give {stated.flags}, else correct {file}"
+                )
 
 
 def _suspicion(name: str, right: int, seen: int, classes: int, expected: tuple[float, float] | None) -> str | None:

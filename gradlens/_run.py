@@ -11,6 +11,7 @@ from torch import nn
 
 from gradlens import _distributed
 from gradlens._loop import Batches, Stop, pass_on
+from gradlens._preflight import contradictions
 from gradlens._progress import track
 from gradlens._results import Run
 from gradlens._session import Session, Settings
@@ -102,9 +103,13 @@ def _measure(sessions: Sequence[Session], workers: int | None, progress: bool) -
 
 
 def _say_doubts(sessions: Sequence[Session]) -> None:
-    """What a data set's layout leaves in doubt, before hours are spent on it."""
+    """What the data's layout and two statements of a normalisation leave in doubt, before hours are spent on it."""
+    doubts = [said for session in sessions for said in contradictions(session.model, session.data)]
+    if doubts and sessions[0].settings.strict:
+        raise UserError(f"{doubts[0]}; or leave out --strict")
     if _distributed.rank() == 0:
-        for note in dict.fromkeys(note for session in sessions for note in session.data.notes):
+        notes = [note for session in sessions for note in session.data.notes]
+        for note in dict.fromkeys(notes + doubts):
             logging.getLogger("gradlens").warning(note)
 
 

@@ -3,16 +3,19 @@ import pandas as pd
 import pytest
 import reference
 import torch
+from planted import frame, planted
 from torch import nn
 
+from gradlens import load_data
 from gradlens._probe import Probe
 from gradlens._registry import analyzer
+from gradlens._statistics.selectivity import omega_squared, selectivity_index
 from gradlens._tallies import Histogram, PerClass
 from gradlens._types import Batch, UserError
 from gradlens.analyzers import Analyzer, Inline
 from gradlens.analyzers._channel_asymmetry import ChannelAsymmetry, _bin
-from gradlens.analyzers._class_selectivity import ClassSelectivity, omega_squared, selectivity_index
-from gradlens.analyzers._edge_concentration import MEASURES, EdgeConcentration
+from gradlens.analyzers._class_selectivity import ClassSelectivity
+from gradlens.analyzers._edge_concentration import MEASURES
 from gradlens.analyzers._sample_asymmetry import SampleAsymmetry
 
 ANALYZERS = list(analyzer)
@@ -20,26 +23,12 @@ each_analyzer = pytest.mark.parametrize("name", ANALYZERS)
 each_measure = pytest.mark.parametrize("measure", MEASURES)
 
 
-def planted(batch, gradient, offset=0.0, classes=6):
-    """A look at a model whose label's logit has this gradient."""
-
-    class Planted(nn.Module):
-        def forward(self, image):
-            value = (gradient * image).flatten(1).sum(1) + offset
-            return nn.functional.one_hot(batch.target, classes) * value[:, None]
-
-    return Probe(Planted(), batch)
-
-
 def fitted(name, model, pilot):
     chosen = analyzer[name]()
+    data = load_data("shapes")
+    chosen.expect(data.indices, data.labels)
     chosen.fit(Probe(model, pilot, needs=chosen.needs))
     return chosen
-
-
-def frame(probe, columns):
-    core = {"correct": probe.correct, "loss": probe.loss}
-    return pd.DataFrame({k: v.detach().numpy() for k, v in {**core, **columns}.items()})
 
 
 def assert_same_columns(found, expected):
@@ -125,7 +114,7 @@ def test_summary_holds_numbers_and_arrays(name, cnn, few, pilot):
         tallies[key].update(*values)
     summary = chosen.summarize(frame(probe, chosen.measure(probe)), tallies)
     assert summary.scalars
-    assert all(np.isfinite(v) for v in summary.scalars.values())
+    assert all(np.isfinite(v) or k in summary.missing for k, v in summary.scalars.items())
     assert all(isinstance(a, np.ndarray) for a in summary.arrays.values())
 
 
@@ -178,6 +167,7 @@ def test_sizes_are_summed_up_over_images(rng):
     samples = pd.DataFrame(
         {
             "l1": rng.lognormal(size=200),
+            "l1_logit": rng.lognormal(size=200),
             "loss": rng.random(200),
             "correct": rng.random(200) < 0.7,
             "gradient_flag": 0,
@@ -282,197 +272,6 @@ def test_gradients_below_float32_are_counted_as_underflow(few):
     found = counted(planted(batch, gradient, torch.tensor([300.0, 1000.0])), "loss")
     np.testing.assert_array_equal(found["counts"][:, 0], [4096] * 3)
     np.testing.assert_array_equal(found["zeros"], [4096] * 3)
-
-
-# --- edges
-
-
-def edge_columns(batch, gradient, pilot, **parameters):
-    """Of the label's logit, whose gradient is the planted one itself."""
-    chosen = EdgeConcentration("true_logit", **parameters)
-    chosen.fit(planted(pilot, pilot.image))
-    return chosen.measure(planted(batch, gradient))
-
-
-def slow_measures(gradient, contour, canny):
-    return {
-        "edge_corr_contour": reference.edge_correlation(gradient, contour),
-        "edge_auc_canny": reference.edge_auc(gradient, canny),
-        "edge_mass_canny": reference.edge_mass(gradient, canny),
-    }
-
-
-CHANCE = {"edge_corr_contour": 0.0, "edge_auc_canny": 0.5, "edge_mass_canny": 0.0}
-TOLERANCE = {"edge_corr_contour": 1e-5, "edge_auc_canny": 2e-3, "edge_mass_canny": 1e-5}
-GRADIENTS = {
-    "gaussian": lambda x: torch.randn_like(x),
-    "heavy tailed": lambda x: torch.randn_like(x).sign() * (2 * torch.randn_like(x)).exp(),
-    "of the image": lambda x: (x - x.mean((2, 3), keepdim=True)) + 0.05 * torch.randn_like(x),
-}
-
-
-@each_measure
-@pytest.mark.parametrize("make", GRADIENTS.values(), ids=GRADIENTS)
-def test_edge_measures_are_the_papers(measure, make, few, pilot):
-    batch = few[slice(0, 8)]
-    gradient = make(batch.image)
-    found = edge_columns(batch, gradient, pilot)[measure]
-    probe = planted(batch, gradient)
-    maps = probe.edges("contour_energy")[:, 0].numpy(), probe.edges("canny")[:, 0].numpy()
-    expected = [slow_measures(g, *m)[measure] for g, *m in zip(gradient.double().numpy(), *maps, strict=True)]
-    np.testing.assert_allclose(found, expected, rtol=0, atol=TOLERANCE[measure])
-
-
-@pytest.mark.parametrize("levels", [2, 7])
-def test_tied_pixels_count_one_half(levels, few, pilot):
-    gradient = 2.0 ** -torch.randint(levels, few.image[:, :1].shape).float().expand(-1, 3, -1, -1)
-    found = edge_columns(few, gradient, pilot)["edge_auc_canny"]
-    canny = planted(few, gradient).edges("canny")[:, 0].numpy()
-    expected = [reference.edge_auc(g, m) for g, m in zip(gradient.double().numpy(), canny, strict=True)]
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
-
-
-@pytest.mark.parametrize("sigma", [0.7, 2.0])
-def test_edges_are_those_of_the_given_blur(sigma, few, pilot):
-    gradient = torch.randn_like(few.image).exp()
-    columns = edge_columns(few, gradient, pilot, sigma=sigma, min_edge_pixels=1)
-    canny = planted(few, gradient).edges("canny", sigma=sigma)[:, 0].numpy()
-    expected = [reference.edge_mass(g, m) for g, m in zip(gradient.double().numpy(), canny, strict=True)]
-    np.testing.assert_allclose(columns["edge_mass_canny"], expected, rtol=0, atol=1e-5)
-    np.testing.assert_allclose(columns["edge_density_canny"], canny.mean((1, 2)), rtol=1e-6)
-
-
-def test_correlation_does_not_hear_single_zeros(few, pilot):
-    gradient = torch.randn_like(few.image)
-    with_zeros = gradient.clone()
-    with_zeros[:, :, 3, 5] = 0
-    columns = edge_columns(few, with_zeros, pilot)["edge_corr_contour"]
-    assert (columns - edge_columns(few, gradient, pilot)["edge_corr_contour"]).abs().max() < 0.02
-
-
-@each_measure
-def test_null_is_the_same_measure_on_other_classes_edges(measure, few, pilot):
-    batch = few[slice(0, 4)]
-    gradient = torch.randn_like(batch.image).exp()
-    columns = edge_columns(batch, gradient, pilot)
-    others = planted(pilot, pilot.image)
-    maps = others.edges("contour_energy")[:, 0].numpy(), others.edges("canny")[:, 0].numpy()
-    needed = 0 if measure == "edge_corr_contour" else 50
-    for k, g in enumerate(gradient.double().numpy()):
-        other = [
-            slow_measures(g, contour, canny)[measure]
-            for contour, canny, label in zip(*maps, pilot.target, strict=True)
-            if label != batch.target[k] and canny.sum() >= needed
-        ]
-        own, null, z = (columns[f"{measure}{tail}"][k].item() for tail in ("", "_null", "_z"))
-        assert null == pytest.approx(np.mean(other), abs=TOLERANCE[measure])
-        tolerance = 10 * TOLERANCE[measure] / np.std(other)
-        assert z == pytest.approx((own - np.mean(other)) / np.std(other, ddof=1), abs=tolerance)
-
-
-def test_gradient_on_the_edges_is_found(few, pilot):
-    probe = planted(few, few.image)
-    noise = 1 + 0.1 * torch.rand_like(few.image)
-    on_canny = edge_columns(few, (probe.edges("canny") + 1e-3) * noise, pilot)
-    seen = ~on_canny["edge_auc_canny"].isnan()
-    assert seen.sum() > 25
-    assert on_canny["edge_auc_canny"][seen].min() > 0.999
-    assert on_canny["edge_auc_canny_z"][seen].min() > 3
-    assert on_canny["edge_mass_canny"][seen].min() > 0.9
-    on_contour = edge_columns(few, (probe.edges("contour_energy") + 1e-3) * noise, pilot)
-    assert on_contour["edge_corr_contour"].min() > 0.95
-    assert on_contour["edge_corr_contour_z"].min() > 3
-
-
-@each_measure
-def test_noise_is_at_chance(measure, shapes, pilot):
-    batch = shapes[slice(0, 64)]
-    columns = edge_columns(batch, torch.randn_like(batch.image), pilot)
-    for name in (measure, f"{measure}_null"):
-        assert columns[name].nanmean().item() == pytest.approx(CHANCE[measure], abs=5e-3)
-    assert columns[f"{measure}_z"].nanmean().abs() < 0.4
-
-
-@each_measure
-def test_gradient_in_the_middle_fools_the_measure_but_not_its_null(measure, shapes, pilot):
-    batch = shapes[slice(0, 64)]
-    ruler = torch.linspace(-1, 1, 64)
-    blob = torch.exp(-2 * (ruler[:, None] ** 2 + ruler**2)) * (0.5 + torch.rand_like(batch.image))
-    columns = edge_columns(batch, blob, pilot)
-    assert columns[measure].nanmean() > CHANCE[measure] + 0.01
-    assert columns[f"{measure}_z"].nanmean().abs() < 0.4
-
-
-def test_one_class_leaves_nothing_to_compare_with(few, pilot):
-    same = Batch(pilot.image, torch.zeros_like(pilot.target), pilot.index)
-    batch = Batch(few.image, torch.zeros_like(few.target), few.index)
-    columns = edge_columns(batch, torch.randn_like(few.image), same)
-    for measure in MEASURES:
-        assert columns[f"{measure}_null"].isnan().all()
-        assert columns[f"{measure}_z"].isnan().all()
-        assert columns[measure].isfinite().float().mean() > 0.9
-
-
-def test_an_image_is_not_its_own_null(pilot):
-    # Labelled otherwise in the bank, as the same image may be when its label is unknown.
-    otherwise = Batch(pilot.image, (pilot.target + 1) % 6, pilot.index)
-    gradient = planted(pilot, pilot.image).edges("contour_energy").expand(-1, 3, -1, -1) + 1e-3
-    found = edge_columns(pilot[slice(0, 1)], gradient[:1], otherwise)
-    assert_same_columns(found, edge_columns(pilot[slice(0, 1)], gradient[:1], otherwise[slice(1, 64)]))
-
-
-def test_image_without_edges_is_missing_and_counted(few, pilot):
-    image = few.image.clone()
-    image[3], image[7] = 0.5, 1
-    batch = Batch(image, few.target, few.index)
-    chosen = EdgeConcentration("true_logit")
-    chosen.fit(planted(pilot, pilot.image))
-    probe = planted(batch, torch.randn_like(image))
-    columns = chosen.measure(probe)
-    for measure in MEASURES:
-        assert columns[measure][[3, 7]].isnan().all()
-        assert columns[f"{measure}_null"].isfinite().all()
-    missing = chosen.summarize(frame(probe, columns), {}).scalars["images_without_edges"]
-    assert missing == columns["edge_auc_canny"].isnan().sum() >= 2
-
-
-def test_image_with_few_edges_is_missing(few, pilot):
-    gradient = torch.randn_like(few.image)
-    edge_pixels = planted(few, gradient).edges("canny").sum((1, 2, 3))
-    least = int(edge_pixels.median())
-    columns = edge_columns(few, gradient, pilot, min_edge_pixels=least)
-    assert torch.equal(columns["edge_auc_canny"].isnan(), edge_pixels < least)
-    assert columns["edge_corr_contour"].isfinite().all()
-
-
-def test_blank_images_in_the_bank_do_not_count(few, pilot):
-    image = pilot.image.clone()
-    image[5] = 1
-    without = Batch(pilot.image[6:], pilot.target[6:], pilot.index[6:])
-    gradient = torch.rand_like(few.image)
-    columns = edge_columns(few, gradient, Batch(image[5:], pilot.target[5:], pilot.index[5:]))
-    assert_same_columns(columns, edge_columns(few, gradient, without))
-
-
-@pytest.mark.parametrize("value", [0.0, torch.nan, torch.inf])
-def test_gradient_that_says_nothing_has_no_edges(value, few, pilot):
-    gradient = torch.randn_like(few.image)
-    sound = edge_columns(few, gradient, pilot)
-    gradient[4] = value
-    columns = edge_columns(few, gradient, pilot)
-    rest = torch.arange(32) != 4
-    for measure in MEASURES:
-        for name in (measure, f"{measure}_null", f"{measure}_z"):
-            assert columns[name][4].isnan()
-            torch.testing.assert_close(columns[name][rest], sound[name][rest], equal_nan=True, rtol=1e-4, atol=1e-4)
-
-
-def test_bank_grows_with_every_piece_of_the_pilot(few, pilot):
-    gradient = torch.rand_like(few.image)
-    chosen = EdgeConcentration("true_logit")
-    for rows in (slice(0, 40), slice(40, 64)):
-        chosen.fit(planted(pilot[rows], pilot[rows].image))
-    assert_same_columns(chosen.measure(planted(few, gradient)), edge_columns(few, gradient, pilot))
 
 
 # --- units and classes

@@ -13,11 +13,11 @@ import gradlens
 LAYERS = [
     ["_types"],
     ["_registry", "_randomness", "_statistics", "_tallies", "_files", "_distributed", "_progress"],
-    ["_hooks", "edges", "objectives", "attacks", "_parts", "_results"],
-    ["models", "data", "plotting", "report", "_compare", "_terminal"],
-    ["_probe"],
-    ["analyzers", "studies", "penalties", "_attribution", "_sessions"],
-    ["_engines", "_loop", "_assemble"],
+    ["_hooks", "edges", "objectives", "attacks", "_parts", "_results", "_table"],
+    ["models", "data", "plotting", "report", "_terminal", "_comparable", "_comparison_text"],
+    ["_probe", "_differences", "_leaderboard"],
+    ["analyzers", "studies", "penalties", "_attribution", "_sessions", "_compare"],
+    ["engines", "_loop", "_assemble"],
     ["_pilot", "_provenance", "_preflight", "_manifest", "_protocols"],
     ["_session"],
     ["_run", "_again", "training", "_doctor"],
@@ -30,7 +30,10 @@ LAYERS = [
 RANK = {room: rank for rank, layer in enumerate(LAYERS) for room in layer}
 # Inside a method, and only there.
 EXCEPTIONS = {("_results", "_again"), ("_results", "plotting")}
-WITHOUT_TORCH = ("_results", "_statistics", "_tallies", "_registry", "_types", "plotting", "report")
+WITHOUT_TORCH = (
+    *("_results", "_statistics", "_tallies", "_registry", "_types", "plotting", "report"),
+    *("_table", "_comparable", "_comparison_text", "_differences", "_compare", "_leaderboard"),
+)
 
 ROOT = Path(gradlens.__file__).parent
 FILES = [f for f in sorted(ROOT.rglob("*.py")) if f != ROOT / "__init__.py"]

@@ -1,11 +1,13 @@
 import copy
+from fractions import Fraction
 from functools import reduce
 from itertools import permutations
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from gradlens._tallies import Histogram, PerClass
+from gradlens._tallies import Histogram, Moments, PerClass
 from gradlens._types import UserError
 
 CLASSES, UNITS, ROWS = 4, 3, 2
@@ -24,8 +26,19 @@ def histogram(rng):
     return tally
 
 
+def moments(rng):
+    tally = Moments(UNITS)
+    tally.update(rng.normal(size=(50, UNITS)) * [1, 1e-9, 100])
+    return tally
+
+
 def empty(tally):
-    return PerClass(CLASSES, np.array([1.0, 0.3, 50.0])) if isinstance(tally, PerClass) else Histogram(ROWS)
+    fresh = {
+        PerClass: lambda: PerClass(CLASSES, np.array([1.0, 0.3, 50.0])),
+        Histogram: lambda: Histogram(ROWS),
+        Moments: lambda: Moments(UNITS),
+    }
+    return fresh[type(tally)]()
 
 
 def merged(*tallies):
@@ -39,7 +52,7 @@ def same(a, b):
     return all(np.array_equal(a.state()[name], b.state()[name]) for name in a.state())
 
 
-each_tally = pytest.mark.parametrize("make", [per_class, histogram])
+each_tally = pytest.mark.parametrize("make", [per_class, histogram, moments])
 
 
 @each_tally
@@ -134,6 +147,45 @@ def test_class_without_images_has_no_mean():
     tally = PerClass(3, np.ones(1))
     tally.update(np.ones((2, 1)), np.array([0, 2]))
     np.testing.assert_array_equal(tally.mean, [[1], [np.nan], [1]])
+
+
+def test_moments_keep_the_digits_of_every_size_of_number(rng):
+    values = rng.lognormal(size=(1000, 5)) * 10.0 ** np.array([0, -3, -6, -9, 2])
+    whole, pieces = Moments(5), Moments(5)
+    whole.update(values)
+    for rows in np.array_split(rng.permutation(1000), 9):
+        pieces.update(values[rows])
+    assert same(whole, pieces)
+    np.testing.assert_allclose(whole.mean, values.mean(0), rtol=1e-10)
+    for found, column, rtol in zip(whole.standard_error, values.T, [1e-12, 1e-12, 1e-9, 1e-3, 1e-12], strict=True):
+        assert found == pytest.approx(stats.sem(column), rel=rtol)
+
+
+@pytest.mark.parametrize("value", [-1.0, 1 / 3, -1e-13, 1 - 1e-16, 2.0**-69, 12345.678])
+def test_moments_of_one_value_are_exact_to_the_unit(value):
+    tally = Moments(1)
+    for _ in range(7):
+        tally.update(np.full((3, 1), value))
+    unit = Fraction(2) ** -68
+    exact = 21 * round(Fraction(value) / unit) * unit
+    found = sum(int(k) * Fraction(u) for k, u in zip(tally.state()["total"][:, 0], Moments.UNITS, strict=True))
+    assert found == exact
+    assert tally.count.tolist() == [21]
+
+
+def test_moments_leave_out_what_is_not_finite():
+    tally = Moments(3)
+    tally.update(np.array([[1.0, np.nan, np.inf], [3.0, 5.0, np.nan]]))
+    np.testing.assert_array_equal(tally.count, [2, 1, 0])
+    np.testing.assert_array_equal(tally.mean, [2, 5, np.nan])
+    np.testing.assert_array_equal(tally.standard_error, [1, np.nan, np.nan])
+
+
+def test_moments_of_a_constant_have_no_error():
+    tally = Moments(2)
+    tally.update(np.full((100, 2), [0.1, 1e-8]))
+    # A square of 1e-16 has sixteen bits.
+    np.testing.assert_array_less(tally.standard_error / tally.mean, [1e-9, 1e-3])
 
 
 def test_histogram_edges_are_constants():

@@ -1,9 +1,25 @@
-"""How well one number an image separates two groups of images."""
+"""How well one number an image separates two groups of images, and what it adds to another."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import expit, logit, ndtr, ndtri
+
+from gradlens._statistics.intervals import MISSING, Interval
+
+
+class Gain(NamedTuple):
+    """A difference with its interval and two-sided p."""
+
+    value: float
+    low: float
+    high: float
+    p: float
 
 
 def auc(score: ArrayLike, positive: ArrayLike) -> float:
@@ -11,12 +27,123 @@ def auc(score: ArrayLike, positive: ArrayLike) -> float:
 
     1 separates perfectly, 0.5 says nothing; missing where one of the two groups is empty.
     """
-    from scipy.stats import rankdata
+    placed = _Placements.of([score], positive)
+    return float(placed.positives[0].mean()) if placed.both(1) else math.nan
 
-    score, mask = np.asarray(score, dtype=np.float64), np.asarray(positive, dtype=bool)
-    keep = np.isfinite(score)
-    score, mask = score[keep], mask[keep]
-    n, m = int(mask.sum()), int((~mask).sum())
-    if n == 0 or m == 0:
-        return float("nan")
-    return float((rankdata(score)[mask].sum() - n * (n + 1) / 2) / (n * m))
+
+def auc_interval(score: ArrayLike, positive: ArrayLike, level: float = 0.95) -> Interval:
+    """The AUC with DeLong's interval on the logit scale, ``(auc, low, high)``.
+
+    The interval is missing where a group has fewer than two images, and where the AUC's estimated
+    variance is zero: at 0 and 1, and for a constant score. Source: DeLong et al. 1988.
+    """
+    placed = _Placements.of([score], positive)
+    area = auc(score, positive)
+    variance = placed.covariance()[0, 0] if placed.both(2) else 0.0
+    if not (variance > 0 and 0 < area < 1):
+        return area, *MISSING
+    half = ndtri((1 + level) / 2) * math.sqrt(variance) / (area * (1 - area))
+    return area, float(expit(logit(area) - half)), float(expit(logit(area) + half))
+
+
+def auc_gain(score: ArrayLike, other: ArrayLike, positive: ArrayLike, level: float = 0.95) -> Gain:
+    """How much larger a score's AUC is than another's of the same images, by DeLong's paired test.
+
+    0 when both separate alike; of the images that have both. Interval and p are missing where a group
+    has fewer than two images, or both rank all pairs alike. Source: DeLong et al. 1988.
+    """
+    placed = _Placements.of([score, other], positive)
+    if not placed.both(1):
+        return Gain(math.nan, *MISSING, math.nan)
+    first, second = placed.positives.mean(1)
+    variance = np.array([1, -1]) @ placed.covariance() @ [1, -1] if placed.both(2) else 0.0
+    # What rounding leaves of the variance of two equal rankings.
+    if not variance > 1e-20:
+        return Gain(float(first - second), *MISSING, math.nan)
+    difference, error = float(first - second), math.sqrt(variance)
+    half = float(ndtri((1 + level) / 2)) * error
+    return Gain(difference, difference - half, difference + half, float(2 * ndtr(-abs(difference) / error)))
+
+
+def logistic_gain(score: ArrayLike, other: ArrayLike, positive: ArrayLike) -> float:
+    """ΔR²: what a score adds to McFadden's R² of a logistic fit that knows another one already.
+
+    0 it adds nothing, 1 it explains all that nothing did; of the images that have both. Missing
+    where a group is empty, a score is constant, or both together separate the groups perfectly, so
+    that no fit of largest likelihood exists. Source: McFadden 1974.
+    """
+    columns, mask = _finite([other, score], positive)
+    if mask.all() or not mask.any() or np.ptp(columns, 1).min() == 0:
+        return math.nan
+    standard = (columns - columns.mean(1, keepdims=True)) / columns.std(1, keepdims=True)
+    design = np.stack([np.ones(len(mask)), *standard], 1) * np.where(mask, 1, -1)[:, None]
+    if _separable(design):
+        return math.nan
+    nothing, alone, both = (_deviance(design[:, :k]) for k in (1, 2, 3))
+    return (alone - both) / nothing
+
+
+class _Placements(NamedTuple):
+    """For every score, the share of the other group that each image is above of, ties one half.
+
+    positives: ``(S, m)``, of the negatives that each one exceeds. negatives: ``(S, n)``, of the
+    positives that exceed each one. Both have the AUCs as their means.
+    """
+
+    positives: NDArray
+    negatives: NDArray
+
+    @classmethod
+    def of(cls, scores: Sequence[ArrayLike], positive: ArrayLike) -> _Placements:
+        from scipy.stats import rankdata
+
+        columns, mask = _finite(scores, positive)
+        m, n = int(mask.sum()), int((~mask).sum())
+        among_all = rankdata(columns, axis=1)
+        above = among_all[:, mask] - rankdata(columns[:, mask], axis=1)
+        below = m - (among_all[:, ~mask] - rankdata(columns[:, ~mask], axis=1))
+        return cls(above / max(n, 1), below / max(m, 1))
+
+    def both(self, at_least: int) -> bool:
+        """Whether either group has so many images."""
+        return min(self.positives.shape[1], self.negatives.shape[1]) >= at_least
+
+    def covariance(self) -> NDArray:
+        """Of the AUCs, ``(S, S)``."""
+        return sum(np.atleast_2d(np.cov(v)) / v.shape[1] for v in self)
+
+
+def _finite(scores: Sequence[ArrayLike], positive: ArrayLike) -> tuple[NDArray, NDArray]:
+    """The scores ``(S, N)`` and the group of the images that have all of them."""
+    columns, mask = np.stack([np.asarray(s, dtype=np.float64) for s in scores]), np.asarray(positive, dtype=bool)
+    keep = np.isfinite(columns).all(0)
+    return columns[:, keep], mask[keep]
+
+
+def _separable(design: NDArray) -> bool:
+    """Whether a plane has no image on the wrong side and some beside it (Konis 2007).
+
+    design ``(N, P)``: each image's regressors, with their sign turned in the second group.
+    """
+    from scipy.optimize import linprog
+
+    found = linprog(-design.mean(0), A_ub=-design, b_ub=np.zeros(len(design)), bounds=(-1, 1))
+    return -found.fun > 1e-9
+
+
+def _deviance(design: NDArray) -> float:
+    """The smallest mean negative log-likelihood of a logistic fit."""
+    from scipy.optimize import minimize
+
+    def value(weights: NDArray) -> float:
+        return float(np.logaddexp(0, -design @ weights).mean())
+
+    def slope(weights: NDArray) -> NDArray:
+        return -(expit(-design @ weights) @ design) / len(design)
+
+    def curvature(weights: NDArray) -> NDArray:
+        p = expit(design @ weights)
+        return (design * (p * (1 - p))[:, None]).T @ design / len(design)
+
+    start = np.zeros(design.shape[1])
+    return minimize(value, start, jac=slope, hess=curvature, method="trust-exact", options={"gtol": 1e-9}).fun

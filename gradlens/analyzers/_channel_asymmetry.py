@@ -1,9 +1,10 @@
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
@@ -11,76 +12,165 @@ from torch import Tensor
 
 from gradlens._probe import Probe
 from gradlens._registry import analyzer
+from gradlens._statistics.composition import (
+    centred_log_ratios,
+    geometric_ratio,
+    isometric_log_ratios,
+    joint_test,
+    perturb,
+)
 from gradlens._statistics.intervals import mean_interval
 from gradlens._tallies import Histogram
 from gradlens.analyzers._base import Analyzer, Reading, Summary
+from gradlens.analyzers._pilot_colors import PilotColors
 
 CHANNELS = "rgb"
+SHARES = [f"share_{c}" for c in CHANNELS]
+AXES = [f"color_axis_{k}" for k in (1, 2, 3)]
+GRAY = "gray images carry no channel claim"
+FEW = "fewer than three images, or shares that do not vary between images"
+NO_STD = "the model does not normalise outside its network, so its σ units are unknown"
 
 
 @analyzer
-@dataclass(frozen=True)
+@dataclass
 class ChannelAsymmetry(Analyzer):
-    """How the gradient is shared between the colour channels.
+    """How the gradient is shared between the colour channels and the data's colour axes.
 
     ``share_r share_g share_b``: each channel's part of the L1 norm, 1/3 when even, per unit pixel.
     ``luminance_coherence = ‖Σ_c g_c‖² / (3 Σ_c ‖g_c‖²)``: 1 when the channels pull together (a gray
     gradient), 1/3 when they are independent, towards 0 when they cancel (a purely chromatic one).
-    ``histogram`` counts |g| of every pixel and channel in the program's fixed bins. Source:
-    Rodríguez-Muñoz et al. 2024, Fig. 7. Gray data carry no channel claim.
+    ``color_axis_1..3``: parts of the squared L2 norm along the principal axes of the pilot images'
+    colours, largest variance first; 1/3 each for a gradient that ignores the data's colours, and
+    ``color_variance_1..3``, the data's own parts, for one that is coloured as they are. Much on the
+    last axis: the gradient points where the data hardly vary.
+
+    Shares are one composition, so one test asks whether they are even: Hotelling's T² on two
+    isometric log-ratios (``asymmetry_f asymmetry_p``); ``asymmetry_distance`` is how far the mean is
+    from even in standard deviations between images. ``g_over_r_mean`` and ``g_over_b_mean`` are
+    geometric means. ``…_sigma`` says the same per unit of the normalised input (pixel unit times the
+    model's std): a network that treats its normalised channels alike has even shares there, but ones
+    that differ by 2.2 % per pixel with ImageNet's std. ``histogram`` counts |g| of every pixel and
+    channel in the program's fixed bins. Gray data carry no channel claim: all but the coherence is
+    missing. Source: Rodríguez-Muñoz et al. 2024, Fig. 7; log-ratios: Aitchison 1986.
     """
 
     readings = (
-        Reading("share R", "share_r_mean", "1/3 when even"),
+        Reading("share R", "share_r_mean", "1/3 when even, per unit pixel"),
         Reading("share G", "share_g_mean"),
         Reading("share B", "share_b_mean"),
+        Reading("G / R", "g_over_r_mean", "geometric mean; 1 when even"),
+        Reading("G / B", "g_over_b_mean"),
+        Reading("distance from even", "asymmetry_distance", "of the shares, in standard deviations between images"),
+        Reading("   per σ", "asymmetry_distance_sigma", "the same for the normalised input"),
         Reading("luminance coherence", "luminance_coherence_mean", "1 channels agree, 1/3 independent"),
+        Reading("first colour axis", "color_axis_1_mean", "1/3: ignores the data's colours; more: follows them"),
     )
     primary = ("luminance_coherence",)
 
     objective: str = "loss"
+    _colors: PilotColors = field(default_factory=PilotColors, init=False, repr=False, compare=False)
+    _std: tuple[float, ...] = field(default=(), init=False, repr=False)
+
+    def fit(self, pilot: Probe) -> None:
+        """Learn the data's colour axes and the model's std."""
+        self._colors.add(pilot.batch.image)
+        std = getattr(pilot.model, "std", None)
+        self._std = tuple(std.flatten().tolist()) if isinstance(std, Tensor) else ()
 
     def measure(self, probe: Probe) -> dict[str, Tensor]:
         direction, _ = probe.scaled_gradient(self.objective)
-        flat = direction.flatten(2)
-        l1 = torch.linalg.vector_norm(flat, 1, dim=2, dtype=torch.float64)
-        share = l1 / l1.sum(1, keepdim=True)
-        energy = torch.linalg.vector_norm(flat, 2, dim=(1, 2), dtype=torch.float64) ** 2
-        together = torch.linalg.vector_norm(flat.sum(1), 2, dim=1, dtype=torch.float64) ** 2
-        columns = {f"share_{c}": share[:, k] for k, c in enumerate(CHANNELS[: flat.shape[1]])}
-        return {**columns, "luminance_coherence": together / (flat.shape[1] * energy)}
+        share = channel_shares(direction)
+        flat = direction.flatten(2).double()
+        products = flat @ flat.mT
+        energy = products.diagonal(dim1=1, dim2=2).sum(1)
+        columns = dict(zip(SHARES, share.unbind(1), strict=False))
+        columns["luminance_coherence"] = products.sum((1, 2)) / (flat.shape[1] * energy)
+        axes = torch.from_numpy(self._colors.axes()[0]).to(products)
+        along = torch.einsum("kc,bcd,kd->kb", axes, products, axes) / energy
+        return columns | dict(zip(AXES, along, strict=True))
 
     def tallies(self) -> dict[str, Histogram]:
         return {"histogram": Histogram(len(CHANNELS))}
 
     def observe(self, probe: Probe) -> dict[str, tuple[NDArray, ...]]:
         direction, scale = probe.scaled_gradient(self.objective)
-        exponent = direction.abs().log10_() + scale.log10().float().view(-1, 1, 1, 1)
-        per_channel = exponent.transpose(0, 1).flatten(1)
-        zeros = torch.isneginf(per_channel).sum(1)
-        invalid = per_channel.numel() // len(per_channel) - (per_channel < torch.inf).sum(1)
-        counts = torch.stack([_bin(row) for row in per_channel])
-        # Zeros fell into the underflow and what is not finite into the overflow.
-        counts[:, 0] -= zeros
-        counts[:, -1] -= invalid
+        exponent = direction.abs().log10_().add_(scale.log10().float().view(-1, 1, 1, 1))
+        slots = torch.stack([_bin(channel) for channel in exponent.transpose(0, 1).flatten(1)])
         # Gray images have one channel, which fills the first row.
-        rows = [torch.cat([t, t.new_zeros(len(CHANNELS) - len(t), *t.shape[1:])]) for t in (counts, zeros, invalid)]
-        return {"histogram": tuple(t.cpu().numpy() for t in rows)}
+        rows = torch.cat([slots, slots.new_zeros(len(CHANNELS) - len(slots), slots.shape[1])]).cpu().numpy()
+        return {"histogram": (rows[:, :-2], rows[:, -2], rows[:, -1])}
 
     def summarize(self, samples: pd.DataFrame, tallies: Mapping[str, Any]) -> Summary:
-        """Mean shares and coherence with 95 % intervals; the histogram and its edges."""
-        scalars: dict[str, float] = {}
-        for name in filter(samples.__contains__, (*(f"share_{c}" for c in CHANNELS), "luminance_coherence")):
-            mean, low, high = mean_interval(samples[name])
-            scalars |= {f"{name}_mean": mean, f"{name}_low": low, f"{name}_high": high}
+        """Means with 95 % intervals and the joint test in both units; the histogram, its edges, the colour axes."""
         arrays = {f"histogram/{k}": v for k, v in tallies["histogram"].state().items()}
-        return Summary(scalars, {**arrays, "histogram/edges": Histogram.edges()})
+        arrays["histogram/edges"] = Histogram.edges()
+        scalars = _means(samples, ["luminance_coherence"])
+        reasons = self._reasons()
+        if self._colors.gray or not set(SHARES) <= set(samples):
+            return Summary(scalars, arrays, dict.fromkeys(reasons, GRAY))
+        shares = samples[SHARES].to_numpy(np.float64)
+        scalars |= _means(samples, AXES) | _composition(shares)
+        if self._normalised:
+            scalars |= _composition(perturb(shares, self._std), "_sigma")
+        axes, variance = self._colors.axes()
+        scalars |= {f"color_variance_{k}": float(v) for k, v in enumerate(variance, 1)}
+        scalars["images_with_zero_share"] = int((shares == 0).any(1).sum())
+        missing = {key: why for key, why in reasons.items() if not np.isfinite(scalars.get(key, np.nan))}
+        return Summary(scalars, {**arrays, "color_axes": axes}, missing)
+
+    @property
+    def _normalised(self) -> bool:
+        return any(s != 1 for s in self._std)
+
+    def _reasons(self) -> dict[str, str]:
+        """Why the numbers that a reader looks for may be missing of colour images."""
+        ratios = [*(f"{share}_mean" for share in SHARES), "g_over_r_mean", "g_over_b_mean"]
+        return {
+            **dict.fromkeys(ratios, "no image has a gradient in every channel"),
+            "asymmetry_distance": FEW,
+            "asymmetry_distance_sigma": FEW if self._normalised else NO_STD,
+            "color_axis_1_mean": "the pilot images' colours have no three distinct axes",
+        }
+
+
+def channel_shares(gradient: Tensor) -> Tensor:
+    """Each channel's part of the L1 norm of ``(B, C, H, W)``: ``(B, C)``, NaN where the gradient is zero."""
+    l1 = gradient.abs().sum((2, 3), dtype=torch.float64)
+    return l1 / l1.sum(1, keepdim=True)
+
+
+def _means(samples: pd.DataFrame, names: Iterable[str]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for name in filter(samples.__contains__, names):
+        found |= _interval(name, mean_interval(samples[name]))
+    return found
+
+
+def _composition(shares: NDArray, unit: str = "") -> dict[str, float]:
+    """What is said of shares ``(N, 3)`` in either unit."""
+    found: dict[str, float] = {}
+    for k, (share, log_ratio) in enumerate(zip(shares.T, centred_log_ratios(shares).T, strict=True)):
+        found |= _interval(f"{SHARES[k]}{unit}", mean_interval(share))
+        found |= _interval(f"log_ratio_{CHANNELS[k]}{unit}", mean_interval(log_ratio))
+    red, green, blue = shares.T
+    found |= _interval(f"g_over_r{unit}", geometric_ratio(green, red))
+    found |= _interval(f"g_over_b{unit}", geometric_ratio(green, blue))
+    test = joint_test(isometric_log_ratios(shares))
+    found |= {f"asymmetry_f{unit}": test.f, f"asymmetry_p{unit}": test.p}
+    distance = f"asymmetry_distance{unit}"
+    return found | {distance: test.distance, f"{distance}_low": test.low, f"{distance}_high": test.high}
+
+
+def _interval(name: str, estimate: tuple[float, float, float]) -> dict[str, float]:
+    return dict(zip((f"{name}_mean", f"{name}_low", f"{name}_high"), estimate, strict=True))
 
 
 def _bin(exponent: Tensor) -> Tensor:
-    """Counts of base-10 logarithms: underflow, the fixed bins, overflow; NaN counts as overflow."""
-    position = ((exponent - Histogram.DECADES[0]) * Histogram.PER_DECADE + 1).nan_to_num_(torch.inf)
-    bins = Histogram.BINS + 2
-    # histc counts in float32, which is exact up to 2²⁴.
-    parts = position.clamp_(0.5, bins - 0.5).split(1 << 24)
-    return torch.stack([torch.histc(part, bins, 0, bins).long() for part in parts]).sum(0)
+    """Counts of base-10 logarithms: underflow, the fixed bins, overflow, −∞ (exact zeros), not finite."""
+    position = (exponent - Histogram.DECADES[0]).mul_(Histogram.PER_DECADE).add_(1)
+    last = Histogram.BINS + 2
+    # A vanishing multiple leaves a finite position in its slot and keeps an infinite one infinite.
+    slot = position.clamp(0.5, last - 0.5).add_(position, alpha=1e-30)
+    slot.nan_to_num_(nan=last + 1.5, posinf=last + 1.5, neginf=last + 0.5)
+    return torch.bincount(slot.int(), minlength=last + 2)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,8 +12,27 @@ from numpy.typing import NDArray
 
 from gradlens._probe import Probe
 from gradlens._registry import analyzer
+from gradlens._statistics.selectivity import (
+    Selectivity,
+    finite_mean,
+    layer_selectivity,
+    permuted_labels,
+    unit_selectivity,
+)
 from gradlens._tallies import PerClass
 from gradlens.analyzers._base import Analyzer, Reading, Summary
+
+MAX_PERMUTATIONS = 8
+# Class sums of all permutations together, 8 bytes each.
+NULL_ENTRIES = 2**25
+# The summary's names, and what stands behind a layer's name in the arrays; in the order of Selectivity.
+RAW, NULL, ADJUSTED, OMEGA = NAMES = (
+    "class_selectivity_mean",
+    "class_selectivity_null_mean",
+    "class_selectivity_adjusted_mean",
+    "omega_squared_mean",
+)
+TAILS = ("", ":null", ":adjusted", ":omega_squared")
 
 
 @analyzer
@@ -21,92 +40,121 @@ from gradlens.analyzers._base import Analyzer, Reading, Summary
 class ClassSelectivity(Analyzer):
     """How much each unit prefers one class; a unit is a channel, averaged over space.
 
-    The index ``(m_max − m_rest) / (m_max + m_rest + 1e-6)`` of class means, 0 no preference, 1 a
-    unit that answers to one class only (Leavitt & Morcos 2020). Negative means, which GELU and SiLU
-    give, count as zero. It rises without any class signal when classes have few images, so ω², the
-    unbiased share of a unit's variance that the class explains (0 none, 1 all), stands beside it.
+    ω², the share of a unit's variance that the class explains (0 none, 1 all), is the primary measure: few
+    images a class do not raise it. The index ``(m_max − m_rest) / (m_max + m_rest + 1e-6)`` of class
+    means, 0 no preference, 1 a unit that answers to one class only (Leavitt & Morcos 2020; negative means,
+    which GELU and SiLU give, count as zero), rises without any class signal when classes have few images
+    or units are sparse. So its mean over permuted labels, from the same images in the same pass, stands
+    beside it, and the adjusted index ``(SI − SI0) / (1 − SI0)``: 0 as with permuted labels, 1 one class
+    only. Where there is class signal, it grows with the images a class: compare it at equal numbers only.
+
+    Arrays by layer, ``(U,)`` each: ``LAYER`` the index, ``LAYER:null``, ``LAYER:adjusted``,
+    ``LAYER:omega_squared``; of the run: ``run:images_a_class`` ``(K,)``, ``run:permutations``, of which
+    there are up to 8, as many as 2²⁵ class sums hold and at least one. In the means every layer weighs
+    the same, and units that never vary are left out.
     """
 
     readings = (
-        Reading("class selectivity", "class_selectivity_mean", "0 none, 1 one class a unit; biased up by few images"),
-        Reading("ω² of class", "omega_squared_mean", "share of a unit's variance; unbiased"),
+        Reading("ω² of class", OMEGA, "share of a unit's variance, 0 none, 1 all; unbiased by few images"),
+        Reading("class selectivity, adjusted", ADJUSTED, "0 as with permuted labels; only at equal images a class"),
+        Reading("   raw index", RAW, "biased up by few images a class"),
+        Reading("   of permuted labels", NULL, "what the raw index is without any class signal"),
     )
 
     _classes: int = field(default=0, init=False, repr=False)
     _scale: dict[str, NDArray[np.float64]] = field(default_factory=dict, init=False, repr=False)
+    _expected: pd.Series = field(default_factory=lambda: pd.Series(dtype=np.int64), init=False, repr=False)
+    _permuted: pd.DataFrame = field(default_factory=pd.DataFrame, init=False, repr=False)
 
     @property
     def needs(self) -> tuple[str, ...]:
         return ("units",)
 
+    def expect(self, index: NDArray, label: NDArray) -> None:
+        """Hear all labels, which are permuted once it is known how many permutations fit into memory."""
+        self._expected = pd.Series(label, index=index)
+
     def fit(self, pilot: Probe) -> None:
-        """Learn the number of classes, the layers and each unit's magnitude."""
-        self._classes = pilot.logits.shape[1]
+        """Learn the number of classes, the layers and each unit's magnitude; permute the labels."""
+        first, self._classes = not self._scale, pilot.logits.shape[1]
         for layer, values in pilot.units().items():
             peak = values.detach().abs().amax(0).double().cpu().numpy()
             # A unit that slept through the pilot images may still wake up later.
             scale = np.maximum(peak, peak.max() / 64)
             self._scale[layer] = np.maximum(scale, self._scale.get(layer, scale))
+        if first and self._scale:
+            self._permuted = self._permute()
 
     def tallies(self) -> dict[str, PerClass]:
         if not self._scale:
             return {}
-        return {"units": PerClass(self._classes, np.concatenate(list(self._scale.values())))}
+        scale = np.concatenate(list(self._scale.values()))
+        permutations = self._permuted.shape[1]
+        return {"units": PerClass(self._classes, scale), "permuted": PerClass(permutations * self._classes, scale)}
 
     def observe(self, probe: Probe) -> dict[str, tuple[NDArray, ...]]:
         if probe.batch.target is None or not self._scale:
             return {}
-        units = torch.cat(list(probe.units().values()), 1).detach().float()
-        return {"units": (units.cpu().numpy(), probe.target.cpu().numpy())}
+        units = torch.cat(list(probe.units().values()), 1).detach().float().cpu().numpy()
+        permuted = self._permuted.reindex(probe.batch.index.cpu().numpy(), fill_value=-1).to_numpy(np.int64)
+        return {
+            "units": (units, probe.target.cpu().numpy()),
+            "permuted": (np.repeat(units, permuted.shape[1], axis=0), permuted.ravel()),
+        }
 
     def summarize(self, samples: pd.DataFrame, tallies: Mapping[str, Any]) -> Summary:
-        """Index and ω² of every unit by layer, and their means with every layer weighing the same."""
-        if not self._scale or tallies["units"].count.sum() == 0:
-            return Summary({"class_selectivity_mean": math.nan, "omega_squared_mean": math.nan})
-        tally: PerClass = tallies["units"]
-        index = selectivity_index(tally.mean)
-        omega = omega_squared(tally.count, tally.mean, tally.sum_of_squares)
-        cuts = np.cumsum([len(s) for s in self._scale.values()])[:-1]
-        by_layer = dict(zip(self._scale, np.split(index, cuts), strict=True))
-        omega_by_layer = dict(zip(self._scale, np.split(omega, cuts), strict=True))
-        scalars = {
-            "class_selectivity_mean": _mean_of_means(by_layer.values()),
-            "omega_squared_mean": _mean_of_means(omega_by_layer.values()),
+        """Four numbers of every unit by layer, and their means with every layer weighing the same."""
+        missing = self._missing(tallies)
+        if RAW in missing:
+            return Summary(dict.fromkeys(missing, math.nan), missing=missing)
+        count = tallies["units"].count
+        layers = self._layers(tallies["units"], tallies["permuted"], NULL not in missing)
+        means = zip(*(layer_selectivity(units) for units in layers.values()), strict=True)
+        scalars = {name: finite_mean(values) for name, values in zip(NAMES, means, strict=True)}
+        if math.isnan(scalars[RAW]):
+            missing = dict.fromkeys(NAMES, "no unit varies over the images")
+        seen = count[count > 0]
+        scalars |= {"images_a_class_min": int(seen.min()), "images_a_class_median": float(np.median(seen))}
+        scalars["constant_units"] = int(sum(np.isnan(units.raw).sum() for units in layers.values()))
+        arrays = {
+            f"{layer}{tail}": values
+            for layer, units in layers.items()
+            for tail, values in zip(TAILS, units, strict=True)
         }
-        return Summary(scalars, by_layer | {f"{k}:omega_squared": v for k, v in omega_by_layer.items()})
+        of_run = {"run:images_a_class": count, "run:permutations": np.array(self._permuted.shape[1])}
+        return Summary(scalars, arrays | of_run, missing)
 
+    def _permute(self) -> pd.DataFrame:
+        """A column a permutation, a row an image; class k of permutation p is row ``p · K + k`` of the tally."""
+        entries = self._classes * sum(map(len, self._scale.values()))
+        number = min(MAX_PERMUTATIONS, max(1, NULL_ENTRIES // entries)) if len(self._expected) else 0
+        index, label = self._expected.index.to_numpy(), self._expected.to_numpy()
+        dealt = permuted_labels(index, label, number)
+        return pd.DataFrame(np.where(dealt < 0, -1, dealt + self._classes * np.arange(number)), index=index)
 
-def _mean_of_means(layers: Iterable[NDArray]) -> float:
-    means = [layer[np.isfinite(layer)].mean() for layer in layers if np.isfinite(layer).any()]
-    return float(np.mean(means)) if means else math.nan
+    def _layers(self, units: PerClass, permuted: PerClass, nulls: bool) -> dict[str, Selectivity]:
+        """Every layer's units; without the null where it does not hold the same images."""
+        count, mean, squares = units.count, units.mean, units.sum_of_squares
+        null = permuted.mean.reshape(-1, *mean.shape)[: None if nulls else 0]
+        ends = np.cumsum([len(scale) for scale in self._scale.values()])
+        columns = (slice(end - len(scale), end) for end, scale in zip(ends, self._scale.values(), strict=True))
+        return {
+            layer: unit_selectivity(count, mean[:, at], squares[at], null[:, :, at])
+            for layer, at in zip(self._scale, columns, strict=True)
+        }
 
-
-def selectivity_index(class_means: NDArray) -> NDArray[np.float64]:
-    """``(U,)`` in [0, 1] from class means ``(K, U)``; classes without images (NaN) are left out."""
-    means = np.maximum(class_means[~np.isnan(class_means).any(1)], 0)
-    if len(means) < 2:
-        return np.full(class_means.shape[1], np.nan)
-    top = means.max(0)
-    rest = (means.sum(0) - top) / (len(means) - 1)
-    return (top - rest) / (top + rest + 1e-6)
-
-
-def omega_squared(count: NDArray, mean: NDArray, sum_of_squares: NDArray) -> NDArray[np.float64]:
-    """``ω² = (SS_B − (K−1) MS_W) / (SS_T + MS_W)``, ``(U,)``; missing for constant units.
-
-    count ``(K,)``, class means ``(K, U)``, total Σx² ``(U,)``.
-    """
-    seen = count > 0
-    count, mean = count[seen, None], mean[seen]
-    n, k = count.sum(), len(count)
-    if k < 2 or n <= k:
-        return np.full(mean.shape[1], np.nan)
-    grand = (count * mean).sum(0) / n
-    between = (count * (mean - grand) ** 2).sum(0)
-    total = sum_of_squares - n * grand**2
-    # What the tally cannot resolve counts as constant.
-    varies = total > 1e-8 * sum_of_squares
-    total = np.maximum(total, between)
-    within = (total - between) / (n - k)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(varies, (between - (k - 1) * within) / (total + within), np.nan)
+    def _missing(self, tallies: Mapping[str, Any]) -> dict[str, str]:
+        """Why a number cannot be had, by its name."""
+        if not self._scale:
+            return dict.fromkeys(NAMES, "the model has no activation layer")
+        count = tallies["units"].count
+        if not count.any():
+            return dict.fromkeys(NAMES, "not every image has a known label")
+        if (count > 0).sum() == 1:
+            return dict.fromkeys(NAMES, "all images are of one class")
+        missing = {}
+        if tallies["permuted"].count.sum() != self._permuted.shape[1] * count.sum() or self._permuted.empty:
+            missing = dict.fromkeys((NULL, ADJUSTED), "images came that the analyzer was not told of beforehand")
+        if count.max() == 1:
+            missing |= dict.fromkeys((ADJUSTED, OMEGA), "no class has more than one image")
+        return missing

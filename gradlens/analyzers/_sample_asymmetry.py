@@ -11,23 +11,34 @@ from torch import Tensor
 
 from gradlens._probe import Probe
 from gradlens._registry import analyzer
-from gradlens._statistics.intervals import mean_interval
-from gradlens._statistics.separation import auc
-from gradlens._statistics.tails import gini
 from gradlens.analyzers._base import Analyzer, Reading, Summary
+from gradlens.analyzers._group_numbers import UNLABELLED, group_numbers, groups, questions, separation_numbers
+from gradlens.analyzers._numbers import merged
+from gradlens.analyzers._tail_numbers import decomposition, tail_numbers
 
 FLAGS = ("", "zero", "underflow", "not finite")
+BY_LABEL = ("l1_mean_correct", "l1_mean_wrong", "l1_auc_wrong", "loss_auc_wrong", "l1_auc_gain_wrong")
 
 
 @analyzer
 @dataclass(frozen=True)
 class SampleAsymmetry(Analyzer):
-    """How large each image's gradient is, and how unequally size is spread over images.
+    """How large each image's gradient is, how unequally size is spread, and whether it is more than the loss.
 
     ``l1 l2 linf``: norms over C, H, W, in nats (or logits) per unit pixel; ``eps · l1`` is the loss
     that an L∞ attack of size eps gains to first order. ``l1_logit = l1 / (1 − p_y)`` takes out what
     the loss alone explains: large where the logits themselves are steep. ``gradient_flag``: 0 sound,
-    1 exactly zero, 2 underflowed, 3 not finite. Source: Rodríguez-Muñoz et al. 2024, Fig. 6, Table 1.
+    1 exactly zero, 2 underflowed, 3 not finite.
+
+    In the summary, each number with its limits as ``…_low`` and ``…_high``: mean, median and n of all
+    images, of the correct and wrong ones, and for every column ``robust[…]`` of the run those of the
+    robust and vulnerable ones, also of the correct among them (else "vulnerable" contains clean
+    mistakes). ``l1_gini l1_cv l1_top_share l1_log_sd l1_q90_ratio l1_q99_ratio l1_tail_index`` tell
+    the inequality; the first three grow with n under heavy tails, so models are compared at 200 images
+    (``…_at_200``). ``log_l1_share_…``: parts of Var(log L1), near 1 for the error mass where size is
+    mostly the loss. ``…_auc_wrong`` and ``…_auc_vulnerable[…]``: how well size tells these images;
+    ``…_auc_gain_…`` and ``…_r2_gain_…`` are what it adds to the loss, 0 nothing.
+    Source: Rodríguez-Muñoz et al. 2024, Fig. 6, Table 1.
     """
 
     readings = (
@@ -35,9 +46,14 @@ class SampleAsymmetry(Analyzer):
         Reading("   correct", "l1_mean_correct"),
         Reading("   wrong", "l1_mean_wrong"),
         Reading("   median", "l1_median", "far below the mean: few images hold most"),
-        Reading("   Gini", "l1_gini", "0 all images equal, 1 one holds everything"),
+        Reading("   Gini", "l1_gini", "0 all images equal, 1 one holds everything; grows with their number"),
+        Reading("      of 200 images", "l1_gini_at_200", "the same for data sets of any size"),
+        Reading("   tail index", "l1_tail_index", "2 and less: single images rule the mean; above 4 a light tail"),
+        Reading("   share of error mass", "log_l1_share_error_mass", "in Var(log L1); 1: size is the loss alone"),
         Reading("AUC of wrong, L1", "l1_auc_wrong", "0.5 says nothing, 1 separates"),
         Reading("   the loss's own", "loss_auc_wrong", "what L1 must be compared with"),
+        Reading("   L1 beyond the loss", "l1_auc_gain_wrong", "difference of the two; 0 it adds nothing"),
+        Reading("   L1 per error mass", "l1_logit_auc_wrong", "with the loss divided out"),
     )
     primary = ("l1",)
 
@@ -50,29 +66,30 @@ class SampleAsymmetry(Analyzer):
             name: torch.linalg.vector_norm(flat, order, dim=1, dtype=torch.float64) * scale
             for name, order in (("l1", 1), ("l2", 2), ("linf", torch.inf))
         }
-        if self.objective == "loss":
-            norms["l1_logit"] = norms["l1"] / probe.error_mass
+        for name in self._per_error_mass:
+            norms[name] = norms["l1"] / probe.error_mass
         return {**norms, "gradient_flag": _flag(norms["linf"], scale)}
 
     def summarize(self, samples: pd.DataFrame, tallies: Mapping[str, Any]) -> Summary:
-        """Means with 95 % intervals, also by correctness; Gini; AUC of "wrong" beside the loss's own."""
+        """Sizes by group, their inequality and composition, and what they tell beyond the loss."""
         l1 = samples["l1"].to_numpy()
-        sound = np.isfinite(l1)
-        scalars = {"l1_median": float(np.median(l1[sound])) if sound.any() else float("nan")}
-        correct = samples["correct"].to_numpy() if "correct" in samples else None
-        groups = {"l1_mean": sound}
-        if correct is not None:
-            groups |= {"l1_mean_correct": sound & correct, "l1_mean_wrong": sound & ~correct}
-        for name, rows in groups.items():
-            mean, low, high = mean_interval(l1[rows])
-            scalars |= {name: mean, f"{name}_low": low, f"{name}_high": high}
-        scalars["l1_gini"] = gini(l1[sound])
-        if correct is not None:
-            scalars["l1_auc_wrong"] = auc(l1, ~correct)
-            scalars["loss_auc_wrong"] = auc(samples["loss"], ~correct)
+        scores = {name: samples[name].to_numpy() for name in ("l1", *self._per_error_mass, "loss")}
         flags = samples["gradient_flag"].to_numpy()
-        scalars |= {f"gradients_{FLAGS[k].replace(' ', '_')}": int((flags == k).sum()) for k in (1, 2, 3)}
-        return Summary(scalars)
+        counts = {f"gradients_{FLAGS[k].replace(' ', '_')}": int((flags == k).sum()) for k in (1, 2, 3)}
+        return merged(
+            [
+                *(group_numbers(l1, group) for group in groups(samples)),
+                tail_numbers(l1[np.isfinite(l1)]),
+                *(decomposition(l1, scores[name]) for name in self._per_error_mass),
+                *(separation_numbers(scores, question) for question in questions(samples)),
+                Summary(counts, missing={} if "correct" in samples else dict.fromkeys(BY_LABEL, UNLABELLED)),
+            ]
+        )
+
+    @property
+    def _per_error_mass(self) -> tuple[str, ...]:
+        """Only the loss has an error mass to take out."""
+        return ("l1_logit",) if self.objective == "loss" else ()
 
 
 def _flag(linf: Tensor, scale: Tensor) -> Tensor:

@@ -1,14 +1,23 @@
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import arg
 
-from gradlens._commandline import run_folders
+from gradlens._commandline import check_labels, run_folders
 from gradlens._options import Common, DataOptions, ModelsOptions, Out
 from gradlens._registry import command, split_specs
+from gradlens._types import UserError
+
+if TYPE_CHECKING:
+    from gradlens._protocols import Protocol
+    from gradlens._session import Settings
+    from gradlens.data import Data
+    from gradlens.models import Classifier
 
 
 @command
@@ -35,35 +44,29 @@ class Analyze(Common, ModelsOptions, DataOptions):
     resume: bool = False
     """Go on with an interrupted run."""
     protocol: str | None = None
-    """Fix preprocessing, number of images and measures as published: rodriguez2024 or robustbench."""
+    """Fix preprocessing, number of images, attack and measures as published: rodriguez2024 or robustbench."""
+    control: str | None = None
+    """Twins beside each model: random, untrained; cascade, untrained from the output down, a stage more each."""
     expect_top1: str | None = None
     """Top-1 in percent, such as 60.3±1; checked on 512 images before the run."""
     strict: bool = False
     """Stop where the accuracy is suspicious, instead of a warning."""
 
     def run(self) -> dict[str, Any]:
-        from gradlens._preflight import parse_expectation
         from gradlens._protocols import protocol
         from gradlens._run import analyze_all
-        from gradlens._session import Settings
         from gradlens._terminal import print_runs
 
         fixed = protocol(self.protocol) if self.protocol else None
-        chosen = self.chosen()
-        folders = run_folders(list(chosen), self.out, Path(self.data).name)
-        settings = Settings(
-            batch_size=self.batch_size,
-            precision=self.precision,
-            seed=self.seed,
-            examples=self.examples,
-            resume=self.resume,
-            expect_top1=parse_expectation(self.expect_top1) if self.expect_top1 else None,
-            strict=self.strict,
-            protocol=self.protocol,
-        )
+        if fixed:
+            fixed.check(vars(self), {f.name: f.default for f in dataclasses.fields(self)})
+        settings, models, data = self._settings(), self._with_controls(), self.open()
+        folders = run_folders(list(models), self.out, Path(self.data).name)
+        if fixed:
+            _announce(fixed, data.limit(fixed.images), models.values())
         runs = analyze_all(
-            [load() for load in chosen.values()],
-            self.open(),
+            list(models.values()),
+            data,
             fixed.analyzers if fixed else self.analyzers,
             folders,
             settings,
@@ -74,5 +77,53 @@ class Analyze(Common, ModelsOptions, DataOptions):
         )
         print_runs(runs, folders)
         if fixed:
-            print(f"protocol {self.protocol}: {fixed.source}. Not stated there: {fixed.unstated}.")
+            print(f"protocol {fixed.name}: {fixed.source}. Not stated there: {fixed.unstated}.")
         return {"runs": [{"folder": str(f), **r.summary} for f, r in zip(folders, runs, strict=True)]}
+
+    def _settings(self) -> Settings:
+        from gradlens._preflight import parse_expectation
+        from gradlens._session import Settings
+
+        return Settings(
+            batch_size=self.batch_size,
+            precision=self.precision,
+            seed=self.seed,
+            examples=self.examples,
+            resume=self.resume,
+            expect_top1=parse_expectation(self.expect_top1) if self.expect_top1 else None,
+            strict=self.strict,
+            protocol=self.protocol,
+        )
+
+    def _with_controls(self) -> dict[str, Classifier]:
+        """The models by label, each followed by its twins."""
+        from gradlens.models import controls, is_control
+
+        found: list[tuple[str, Classifier]] = []
+        for label, load in self.chosen().items():
+            model = load()
+            found.append((label, model))
+            if self.control is None:
+                continue
+            if is_control(model.card):
+                raise UserError(f"--control makes twins of trained models, and {label} is untrained; leave one out")
+            twins = list(controls(model, self.control, self.seed))
+            found += [(f"{label}{twin.card.name.removeprefix(model.card.name)}", twin) for twin in twins]
+            print(f"{label}: {len(twins)} twins beside it, from one decode of the images; {_cost(model, len(twins))}")
+        return check_labels(found)
+
+
+def _cost(model: Classifier, twins: int) -> str:
+    """A run holds every twin twice, as it is and as it is measured."""
+    held = sum(t.numel() * t.element_size() for t in model.state_dict().values())
+    return f"{twins + 1} times the work, and {2 * twins * held / 1e6:,.0f} MB of {model.device.type} memory more"
+
+
+def _announce(fixed: Protocol, data: Data, models: Iterable[Classifier]) -> None:
+    """What a protocol fixes, what it replaces, and where this run departs from it."""
+    print(f"protocol {fixed.name} fixes {fixed.terms}")
+    replaced = [m.card.name for m in models if m.card.preprocess not in (None, fixed.preprocess)]
+    if replaced:
+        print(f"   in place of the own preprocessing of {', '.join(replaced)}")
+    for deviation in fixed.deviations(data):
+        print(f"   departs from it: {deviation}")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor
 from gradlens._types import Batch, Preprocess, UserError, check_images, digest
 from gradlens.data._pixels import UnreadableError, image_transform
 from gradlens.data._sample import stratified_order
+from gradlens.data._store import SPLIT_NAMES
 
 
 class Source(Protocol):
@@ -86,6 +88,16 @@ class Data:
     def varies_in_size(self) -> bool:
         """Whether its pictures need a Preprocess before they can be stacked."""
         return self.source.varies_in_size
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Where a file about its pictures would lie: beside them, and above the folder of a split."""
+        store = getattr(self.source, "store", None)
+        if store is None:
+            return ()
+        here = store.where if store.where.is_dir() else store.where.parent
+        named = any(here.name in names for names in SPLIT_NAMES.values())
+        return (here, here.parent) if named else (here,)
 
     @property
     def notes(self) -> tuple[str, ...]:

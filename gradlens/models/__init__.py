@@ -3,6 +3,7 @@
 from gradlens.models._activations import swap_activations
 from gradlens.models._checkpoint import Checkpoint, read_checkpoint, save_checkpoint
 from gradlens.models._classifier import Classifier, ModelCard
+from gradlens.models._controls import cascade, controls, is_control, random_twin
 from gradlens.models._describe import describe
 from gradlens.models._load import load_model
 
@@ -10,8 +11,12 @@ __all__ = [
     "Checkpoint",
     "Classifier",
     "ModelCard",
+    "cascade",
+    "controls",
     "describe",
+    "is_control",
     "load_model",
+    "random_twin",
     "read_checkpoint",
     "save_checkpoint",
     "swap_activations",

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,6 +13,16 @@ from gradlens.models._activations import activation_names, swap_activations
 from gradlens.models._architectures import SOURCES, Built, build, is_code
 from gradlens.models._checkpoint import Checkpoint, read_checkpoint
 from gradlens.models._classifier import Classifier, ModelCard
+from gradlens.models._controls import (
+    Cascade,
+    about_fresh,
+    cascade_until,
+    fixed_seed,
+    fresh_seed,
+    keep_constants,
+    read_control,
+    reinitialise,
+)
 from gradlens.models._normalisation import Normalisation, settle
 from gradlens.models._wrappings import Form, State
 
@@ -48,12 +56,17 @@ def load_model(
     spec: a checkpoint's path or a Hugging Face folder's, ``timm:NAME``, ``hf-hub:ORG/NAME``,
     ``torchvision:NAME``, ``module:callable`` (or ``file.py:callable``), or an ``nn.Module``. arch: for
     a checkpoint that does not name its own: a timm name, one of our zoo (``wrn_28_10:widen=2``), or
-    any name as above. weights: ``auto`` prefers EMA, ``raw``, ``ema``, or ``random`` for a freshly
-    initialised twin. activation: swapped in before the weights are loaded. mean, std: per channel in
-    [0, 1]; ``normalized=True`` says the network normalises inside. trust_pickle: let the file run
-    code when it is opened. Nothing is guessed: what is missing raises UserError and names the flag.
+    any name as above. weights: ``auto`` prefers EMA, ``raw``, ``ema``, or a control: ``random:seed=3``
+    for a freshly initialised twin, ``cascade:until=layer4`` for one that is so from the output down to a
+    stage. activation: swapped in before the weights are loaded. mean, std: per channel in [0, 1];
+    ``normalized=True`` says the network normalises inside. trust_pickle: let the file run code when
+    it is opened. Nothing is guessed: what is missing raises UserError and names the flag.
     """
     options = {k: v for k, v in locals().items() if k != "device" and v is not None}
+    control = read_control(weights)
+    if isinstance(control, Cascade):
+        return cascade_until(load_model(**{**options, "weights": control.of}, device=device), control)
+    weights, seed = ("random", control.seed) if control else (weights, 0)
     if weights not in WEIGHTS:
         raise UserError(unknown("weights", weights, WEIGHTS))
     if isinstance(spec, nn.Module):
@@ -61,15 +74,14 @@ def load_model(
             raise UserError("a module comes with its weights; give an architecture by name to have random ones")
         built, checkpoint, name = Built(spec, type(spec).__name__), None, type(spec).__name__
     else:
-        with _fixed_seed():
+        # The same model every time, also where its weights are random.
+        with fixed_seed(fresh_seed(seed) if control else 0):
             built, checkpoint, name = _from_text(str(spec), arch, weights, num_classes, trust_pickle)
     sites = swap_activations(built.net, activation) if activation else 0
     chosen = _choose(built.net, checkpoint, weights) if checkpoint else None
-    if chosen and weights != "random":
-        _load_strictly(built.net, chosen.form.state, str(spec))
+    filled = _randomise(built, chosen, seed) if control else _fill(built.net, chosen, str(spec))
     normalisation, said = _normalise(name, Normalisation(mean, std), normalized, built, checkpoint, chosen)
     swapped = [f"{sites} activations swapped for {activation}"] if sites else []
-    kept = chosen.notes if chosen and weights != "random" else ()
     card = ModelCard(
         name=f"{name}-random" if weights == "random" else name,
         spec=str(spec) if not isinstance(spec, nn.Module) else f"an nn.Module ({name})",
@@ -82,10 +94,26 @@ def load_model(
         num_classes=_count_classes(built.net) or num_classes,
         class_names=checkpoint.class_names if checkpoint else (),
         preprocess=_preprocess(built, checkpoint),
-        notes=(*built.notes, *swapped, *kept, *said),
+        notes=(*built.notes, *swapped, *filled, *said),
         options=None if isinstance(spec, nn.Module) else {**options, "spec": str(spec)},
     )
     return Classifier(built.net, card).eval().to(choose_device(device))
+
+
+def _fill(net: nn.Module, chosen: _Chosen | None, path: str) -> tuple[str, ...]:
+    """Load the weights of a file, if there is one."""
+    if chosen is None:
+        return ()
+    _load_strictly(net, chosen.form.state, path)
+    return chosen.notes
+
+
+def _randomise(built: Built, chosen: _Chosen | None, seed: int) -> tuple[str, ...]:
+    """Leave no trained weight in the network: a module, or a user's code, may come with some."""
+    notes = reinitialise(built.net, seed) if built.weights == "given" else ()
+    if chosen:
+        keep_constants(built.net, chosen.form.state)
+    return (*about_fresh(built.net, seed), *notes)
 
 
 def _normalise(
@@ -110,14 +138,6 @@ def _preprocess(built: Built, checkpoint: Checkpoint | None) -> Preprocess | Non
         return Preprocess(**stated) if "size" in stated else None
     except TypeError as error:
         raise UserError(f"the file's preprocessing {stated} is not understood ({error}); save it again") from None
-
-
-@contextmanager
-def _fixed_seed() -> Iterator[None]:
-    """A model with random weights is the same model every time; the caller's random numbers go on."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(0)
-        yield
 
 
 def choose_device(device: str) -> torch.device:

@@ -14,6 +14,7 @@ from gradlens.plotting._style import MUTED
 
 # Axis title, and the value that says nothing.
 MEASURES = {
+    "edge_partial_contour": ("partial correlation", 0.0),
     "edge_corr_contour": ("correlation with contour energy", 0.0),
     "edge_auc_canny": ("AUC for Canny edges", 0.5),
     "edge_mass_canny": ("excess mass on edges", 0.0),
@@ -28,8 +29,8 @@ def edge_concentration(runs: Sequence[Run]) -> Figure:
     it is concentration on the image's own edges.
     """
     need_columns(runs, [f"{m}{tail}" for m in MEASURES for tail in ("", "_null")], "edge_concentration")
-    drawn, axes = new_figure(1, len(MEASURES))
-    for ax, (column, (title, nothing)) in zip(axes[0], MEASURES.items(), strict=True):
+    drawn, axes = new_figure(2, len(MEASURES) // 2)
+    for ax, (column, (title, nothing)) in zip(axes.flat, MEASURES.items(), strict=True):
         values = [(_finite(run, column), _finite(run, f"{column}_null")) for run in runs]
         everything = np.concatenate([[nothing], *(v for pair in values for v in pair)])
         bins = np.linspace(everything.min(), everything.max() + 1e-9, 41)
@@ -39,7 +40,8 @@ def edge_concentration(runs: Sequence[Run]) -> Figure:
             _stairs(ax, null, bins, color, f"{run.label}, null", filled=False)
         ax.set_xlabel(title)
         ax.set_ylim(bottom=0)
-    axes[0, 0].set_ylabel("share of images")
+    for ax in axes[:, 0]:
+        ax.set_ylabel("share of images")
     drawn.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=min(4, 2 * len(runs)))
     images = ", ".join(f"{run.label} {len(run.samples):,}" for run in runs)
     footnote(drawn, f"images: {images}; null: the same gradients against the edges of other classes' images")

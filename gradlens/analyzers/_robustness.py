@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from gradlens._probe import Probe
+from gradlens._registry import analyzer
+from gradlens._registry import attack as attacks_by_name
+from gradlens._statistics.intervals import share_interval
+from gradlens._types import UserError
+from gradlens.analyzers._base import Analyzer, Reading, Summary
+from gradlens.analyzers._group_numbers import UNLABELLED
+from gradlens.analyzers._numbers import explained, with_limits
+from gradlens.attacks import attack
+
+
+@analyzer
+@dataclass(frozen=True)
+class Robustness(Analyzer):
+    """Which images keep their label under an attack.
+
+    ``robust[pgd10,linf,4/255]``: 1 where the model gives the image its label and still does after the
+    attack, else 0; a clean mistake is not robust. The column's name always holds attack, steps, norm
+    and eps, so several radii are several columns of one run. eps is in pixels of [0, 1]. The attack
+    raises the loss, and each image's is seeded by the run's seed and the image.
+
+    ``robust_accuracy[…]`` is in percent, with Wilson's interval. One attack bounds robustness from
+    above: a gradient that is hard to follow looks like a robust model. Source: Madry et al. 2018.
+    """
+
+    attack: str = "pgd"
+    norm: str = "linf"
+    eps: float = 4 / 255
+    steps: int = 10
+
+    def __post_init__(self) -> None:
+        attacks_by_name.build(self.attack)
+        if self.steps < 1:
+            raise UserError(f"an attack of {self.steps} steps is none; give at least 1")
+
+    @property
+    def suffix(self) -> str:
+        """Nothing, since the names say all."""
+        return ""
+
+    @property
+    def readings(self) -> tuple[Reading, ...]:  # type: ignore[override]
+        """Robust accuracy under this attack."""
+        return (Reading("robust accuracy (%)", f"robust_accuracy{self.parameters}", "at most, under this one attack"),)
+
+    @property
+    def parameters(self) -> str:
+        """The attack as the names show it: ``[pgd10,linf,4/255]``."""
+        return f"[{self.attack}{self.steps},{self.norm},{_radius(self.eps)}]"
+
+    def measure(self, probe: Probe) -> dict[str, Tensor]:
+        name = f"robust{self.parameters}"
+        if probe.batch.target is None:
+            return {name: torch.full((len(probe.batch),), torch.nan, dtype=torch.float64)}
+        attacked = attack(probe, self.attack, norm=self.norm, eps=self.eps, steps=self.steps)
+        return {name: (probe.correct & attacked.correct).double()}
+
+    def summarize(self, samples: pd.DataFrame, tallies: Mapping[str, Any]) -> Summary:
+        """Robust accuracy in percent with its 95 % interval."""
+        flags = samples[f"robust{self.parameters}"].dropna()
+        share, low, high = share_interval(int(flags.sum()), len(flags))
+        percent = (100 * share, 100 * low, 100 * high)
+        return explained(with_limits("robust_accuracy", percent, self.parameters), UNLABELLED)
+
+
+def _radius(eps: float) -> str:
+    """``4/255`` where it is a whole number of 8-bit steps below 1; else the number."""
+    steps = round(255 * eps) if math.isfinite(eps) else 0
+    if 0 < steps < 255 and math.isclose(eps, steps / 255, rel_tol=1e-9):
+        return f"{steps}/255"
+    return f"{eps:g}"
