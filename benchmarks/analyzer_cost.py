@@ -29,10 +29,11 @@ def bare(model: Classifier, batch: Batch) -> torch.Tensor:
     return torch.autograd.grad(loss, image)[0]
 
 
-def measuring(model: Classifier, pilot: Batch, chosen: list[str]):
+def measuring(model: Classifier, data: Data, pilot: Batch, chosen: list[str]):
     analyzers = choose_analyzers(chosen)
     needs = frozenset(need for a in analyzers for need in a.needs)
     for analyzer in analyzers:
+        analyzer.expect(data.indices, data.labels)
         analyzer.fit(Probe(model, pilot, needs=needs))
     tallies = {n: t for a in analyzers for n, t in a.tallies().items()}
     measure = measurement(lambda batch: Probe(model, batch, needs=needs), analyzers)

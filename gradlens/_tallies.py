@@ -93,12 +93,20 @@ class PerClass(_Sums):
         self.square_unit = np.exp2(2 * exponent - self.FRACTION_BITS)
 
     def update(self, values: NDArray, label: NDArray) -> None:
-        """Add ``values (B, U)`` of class ``label (B,)``; rows of negative label or not finite are skipped."""
-        keep = (label >= 0) & np.isfinite(values).all(1)
-        values, label = values[keep].astype(np.float64), label[keep]
-        np.add.at(self._arrays["count"], label, 1)
-        np.add.at(self._arrays["total"], label, np.rint(values / self.unit).astype(np.int64))
-        self._arrays["squares"] += np.rint(values**2 / self.square_unit).astype(np.int64).sum(0)
+        """Add ``values (B, U)`` of class ``label (B,)``, or of several classes each, ``(B, L)``.
+
+        Negative labels and rows that are not finite are skipped; several classes share one square.
+        """
+        label = label.reshape(len(values), -1)
+        known, finite = label >= 0, np.isfinite(values).all(1)
+        np.add.at(self._arrays["count"], label[known & finite[:, None]], 1)
+        # Row by row, so that what lies between stays in the processor's cache.
+        for row in np.flatnonzero(known.any(1) & finite):
+            number = values[row].astype(np.float64)
+            total = np.rint(number / self.unit).astype(np.int64)
+            for k in label[row, known[row]]:
+                self._arrays["total"][k] += total
+            self._arrays["squares"] += np.rint(number**2 / self.square_unit).astype(np.int64)
 
     @property
     def count(self) -> NDArray[np.int64]:

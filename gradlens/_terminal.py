@@ -61,15 +61,23 @@ def warnings(run: Run) -> list[str]:
         count = summary.get(f"gradients_{key}", 0)
         if count:
             found.append(f"{count} gradients are {what}; column gradient_flag marks them")
-    reasons = dict.fromkeys((run.provenance.get("missing") or {}).values())
-    found += [f"{', '.join(_names(run, reason))} missing: {reason}" for reason in reasons]
+    found += [f"no {' · '.join(titles)}: {reason}" for reason, titles in _missing(run).items()]
     if summary.get("unreadable"):
         found.append(f"{summary['unreadable']} images could not be read and were skipped; run.json lists them")
     return found
 
 
-def _names(run: Run, reason: str) -> list[str]:
-    return [name for name, said in run.provenance["missing"].items() if said == reason]
+def _missing(run: Run) -> dict[str, list[str]]:
+    """The rows that the table lacks, by the reason; run.json has the reasons of all numbers."""
+    missing = run.provenance.get("missing") or {}
+    rows: dict[str, list[str]] = {}
+    above = ""
+    for title, key, _ in run.readings:
+        above = above if title.startswith(" ") else title
+        if key in missing:
+            name = title if title == above else f"{above} ({title.strip()})"
+            rows.setdefault(missing[key], []).append(name)
+    return rows
 
 
 def print_facts(title: str, facts: Mapping[str, Any]) -> None:

@@ -476,6 +476,15 @@ def test_plain_folders_are_compared_by_image_and_written(place, capsys):
     assert "\\toprule" in (place / "t.tex").read_text()
 
 
+def test_a_columns_name_may_hold_commas_and_equals_signs(tmp_path, capsys):
+    name = "robust[pgd,linf,eps=4/255]"
+    for label in "ab":
+        fake(label, columns={name: np.random.default_rng(ord(label)).random(40)}).save(tmp_path / label)
+    assert run(tmp_path, ["a", "b", "--columns", f"l1,{name}", "--smallest", f"{name}=1/2,l1=9", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out.splitlines()[-1])["rows"]
+    assert [(r["column"], r["verdict"]) for r in rows] == [("l1", "equivalent"), (name, "equivalent")]
+
+
 def test_json_has_no_number_that_json_lacks(place, capsys):
     assert run(place, ["a=runs/natural-s1", "b=runs/natural-s2", "c=runs/edge-s*", "--json", "--reference", "b"]) == 0
     found = json.loads(capsys.readouterr().out.splitlines()[-1], parse_constant=lambda name: pytest.fail(name))

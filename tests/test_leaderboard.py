@@ -77,6 +77,10 @@ def test_rank_correlation_over_and_within_families(runs, table):
     assert set(found.frame["statistic"]) == {"l1_mean"}
 
 
+def test_timms_thousands_are_numbers(table):
+    assert read_table(table).loc["vit_0", "param_count"] == 1014.45
+
+
 def test_natural_and_robust_clusters_make_rho_large_and_the_table_shows_it(table):
     offset = {"resnet": 0.0, "swin": 5.0, "vit": 10.0}
     by_family = [

@@ -20,6 +20,7 @@ from torch import nn
 from gradlens import Interrupted, Preprocess, Run, analyze, load_data, load_model
 from gradlens.analyzers import STANDARD
 from gradlens.analyzers._class_selectivity import ClassSelectivity
+from gradlens.analyzers._edge_concentration import MEASURES
 from gradlens.models import save_checkpoint
 from gradlens.models._zoo import digits_cnn
 
@@ -27,9 +28,8 @@ MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
 CORE = ["index", "path", "label", "prediction", "correct", "confidence", "error_mass", "loss", "margin"]
 SIZE = ["l1", "l2", "linf", "l1_logit"]
 CHANNELS = ["share_r", "share_g", "share_b", "luminance_coherence"]
-EDGES = [
-    f"{m}{tail}" for m in ("edge_corr_contour", "edge_auc_canny", "edge_mass_canny") for tail in ("", "_null", "_z")
-]
+RANKED = ("edge_auc_canny", "edge_spearman_contour", "edge_partial_rank_contour")
+EDGES = [f"{m}{tail}" for m in MEASURES for tail in ("", "_null", "_z")]
 
 
 def classifier(seed=0, activation="gelu", mean=MEAN, classes=10):
@@ -52,14 +52,16 @@ def measure(model=None, data="digits", analyzers="sample_asymmetry", **options):
 def assert_close(a, b):
     """Two runs agree to 1e-5: of the number itself, or of one where it passes through zero.
 
-    An AUC from ranks in bins moves by steps: rounding can carry a pixel over the border of its bin, which on
+    What comes from ranks in bins moves by steps: rounding can carry a pixel over the border of its bin, which on
     32 × 32 pixels with a hundred on edges is worth up to 1e-4, and thirty times that in null deviations of 0.03.
+    A chance moves by a whole step where a null passes the value.
     """
     assert list(a.samples) == list(b.samples)
-    steps = {"edge_auc_canny": 1e-4, "edge_auc_canny_null": 1e-4, "edge_auc_canny_z": 3e-3}
-    through_zero = dict.fromkeys(["margin", *EDGES], 1e-5)
+    steps = {f"{m}{tail}": atol for m in RANKED for tail, atol in (("", 1e-4), ("_null", 1e-4), ("_z", 3e-3))}
+    chances = dict.fromkeys((f"{m}_p" for m in MEASURES), 1 / 50)
+    through_zero = dict.fromkeys(["margin", *EDGES], 1e-5) | {f"{m}_z": 1e-4 for m in MEASURES}
     for name, column in a.samples.items():
-        atol = {**through_zero, **steps}.get(name, 0)
+        atol = {**through_zero, **steps, **chances}.get(name, 0)
         pd.testing.assert_series_equal(column, b.samples[name], rtol=1e-5, atol=atol)
 
 

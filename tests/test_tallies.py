@@ -136,6 +136,18 @@ def test_images_without_a_label_are_skipped():
     np.testing.assert_array_equal(tally.sum_of_squares, [21])
 
 
+def test_several_labels_of_an_image_are_several_classes_with_one_square(rng):
+    values, label = rng.normal(size=(60, UNITS)), rng.integers(-1, CLASSES, (60, 2))
+    both, first, second = (PerClass(k * CLASSES, np.ones(UNITS)) for k in (2, 1, 1))
+    both.update(values, np.where(label < 0, -1, label + np.array([0, CLASSES])))
+    first.update(values, label[:, 0])
+    second.update(values, label[:, 1])
+    np.testing.assert_array_equal(both.count, np.concatenate([first.count, second.count]))
+    np.testing.assert_array_equal(both.mean, np.concatenate([first.mean, second.mean]))
+    known = values[(label >= 0).any(1)]
+    np.testing.assert_allclose(both.sum_of_squares, (known**2).sum(0), rtol=1e-8)
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_an_image_that_overflowed_does_not_spoil_its_class(value):
     tally = PerClass(2, np.ones(2))

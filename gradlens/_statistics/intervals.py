@@ -147,6 +147,7 @@ class _SmoothedLogs:
     """
 
     AT_ONCE = 1 << 17
+    BANDWIDTH = 4.0
 
     def __init__(self, values: NDArray):
         positive = values > 0
@@ -155,7 +156,7 @@ class _SmoothedLogs:
         self._centre, deviation = log.mean(), log.std()
         spread = np.subtract(*np.quantile(log, [0.75, 0.25])) / 1.34
         narrow = min(deviation, spread) if spread > 0 else deviation
-        self._bandwidth = 3 * 0.9 * narrow * len(log) ** -0.2
+        self._bandwidth = self.BANDWIDTH * 0.9 * narrow * len(log) ** -0.2
         self._shrink = 1 / math.sqrt(1 + (self._bandwidth / deviation) ** 2)
 
     def samples(self, rng: np.random.Generator, count: int) -> Iterator[NDArray]:

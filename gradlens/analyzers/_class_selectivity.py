@@ -88,27 +88,23 @@ class ClassSelectivity(Analyzer):
     def tallies(self) -> dict[str, PerClass]:
         if not self._scale:
             return {}
-        scale = np.concatenate(list(self._scale.values()))
-        permutations = self._permuted.shape[1]
-        return {"units": PerClass(self._classes, scale), "permuted": PerClass(permutations * self._classes, scale)}
+        labellings = 1 + self._permuted.shape[1]
+        return {"units": PerClass(labellings * self._classes, np.concatenate(list(self._scale.values())))}
 
     def observe(self, probe: Probe) -> dict[str, tuple[NDArray, ...]]:
         if probe.batch.target is None or not self._scale:
             return {}
         units = torch.cat(list(probe.units().values()), 1).detach().float().cpu().numpy()
         permuted = self._permuted.reindex(probe.batch.index.cpu().numpy(), fill_value=-1).to_numpy(np.int64)
-        return {
-            "units": (units, probe.target.cpu().numpy()),
-            "permuted": (np.repeat(units, permuted.shape[1], axis=0), permuted.ravel()),
-        }
+        return {"units": (units, np.column_stack([probe.target.cpu().numpy(), permuted]))}
 
     def summarize(self, samples: pd.DataFrame, tallies: Mapping[str, Any]) -> Summary:
         """Four numbers of every unit by layer, and their means with every layer weighing the same."""
         missing = self._missing(tallies)
         if RAW in missing:
             return Summary(dict.fromkeys(missing, math.nan), missing=missing)
-        count = tallies["units"].count
-        layers = self._layers(tallies["units"], tallies["permuted"], NULL not in missing)
+        count = tallies["units"].count[: self._classes]
+        layers = self._layers(tallies["units"], NULL not in missing)
         means = zip(*(layer_selectivity(units) for units in layers.values()), strict=True)
         scalars = {name: finite_mean(values) for name, values in zip(NAMES, means, strict=True)}
         if math.isnan(scalars[RAW]):
@@ -125,21 +121,22 @@ class ClassSelectivity(Analyzer):
         return Summary(scalars, arrays | of_run, missing)
 
     def _permute(self) -> pd.DataFrame:
-        """A column a permutation, a row an image; class k of permutation p is row ``p · K + k`` of the tally."""
+        """A column a permutation, a row an image; class k of permutation p is row ``(1 + p) · K + k`` of the tally."""
         entries = self._classes * sum(map(len, self._scale.values()))
         number = min(MAX_PERMUTATIONS, max(1, NULL_ENTRIES // entries)) if len(self._expected) else 0
         index, label = self._expected.index.to_numpy(), self._expected.to_numpy()
         dealt = permuted_labels(index, label, number)
-        return pd.DataFrame(np.where(dealt < 0, -1, dealt + self._classes * np.arange(number)), index=index)
+        return pd.DataFrame(np.where(dealt < 0, -1, dealt + self._classes * np.arange(1, 1 + number)), index=index)
 
-    def _layers(self, units: PerClass, permuted: PerClass, nulls: bool) -> dict[str, Selectivity]:
+    def _layers(self, units: PerClass, nulls: bool) -> dict[str, Selectivity]:
         """Every layer's units; without the null where it does not hold the same images."""
-        count, mean, squares = units.count, units.mean, units.sum_of_squares
-        null = permuted.mean.reshape(-1, *mean.shape)[: None if nulls else 0]
+        count, squares = units.count[: self._classes], units.sum_of_squares
+        means = units.mean.reshape(-1, self._classes, len(squares))
+        null = means[1 : None if nulls else 1]
         ends = np.cumsum([len(scale) for scale in self._scale.values()])
         columns = (slice(end - len(scale), end) for end, scale in zip(ends, self._scale.values(), strict=True))
         return {
-            layer: unit_selectivity(count, mean[:, at], squares[at], null[:, :, at])
+            layer: unit_selectivity(count, means[0, :, at], squares[at], null[:, :, at])
             for layer, at in zip(self._scale, columns, strict=True)
         }
 
@@ -147,13 +144,13 @@ class ClassSelectivity(Analyzer):
         """Why a number cannot be had, by its name."""
         if not self._scale:
             return dict.fromkeys(NAMES, "the model has no activation layer")
-        count = tallies["units"].count
+        count, *permuted = tallies["units"].count.reshape(-1, self._classes)
         if not count.any():
             return dict.fromkeys(NAMES, "not every image has a known label")
         if (count > 0).sum() == 1:
             return dict.fromkeys(NAMES, "all images are of one class")
         missing = {}
-        if tallies["permuted"].count.sum() != self._permuted.shape[1] * count.sum() or self._permuted.empty:
+        if not permuted or any(other.sum() != count.sum() for other in permuted):
             missing = dict.fromkeys((NULL, ADJUSTED), "images came that the analyzer was not told of beforehand")
         if count.max() == 1:
             missing |= dict.fromkeys((ADJUSTED, OMEGA), "no class has more than one image")

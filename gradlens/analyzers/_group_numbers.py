@@ -76,8 +76,7 @@ def separation_numbers(scores: Mapping[str, NDArray], question: Question) -> Sum
     known = {name: values[question.among] for name, values in scores.items()}
     parts = [_area(name, score, question) for name, score in known.items()]
     for name in (n for n in known if n != "loss"):
-        compared = {name: known[name], "loss": known["loss"]}
-        parts += [_gain_in_area(name, compared, question), _gain_in_fit(name, compared, question)]
+        parts += [_gain_in_area(name, known, question), _gain_in_fit(name, known, question)]
     return merged(parts)
 
 
@@ -87,21 +86,22 @@ def _area(name: str, score: NDArray, question: Question) -> Summary:
 
 
 def _gain_in_area(name: str, scores: Mapping[str, NDArray], question: Question) -> Summary:
-    gain = auc_gain(*scores.values(), question.positive[question.among])
-    values = dict(zip(("", "low", "high", "p"), gain, strict=True))
-    return explained(
-        keyed(f"{name}_auc_gain", question.name, values),
-        _why_not(scores, question, f"the loss and {name} rank the images alike"),
-    )
+    compared = {n: scores[n] for n in (name, "loss")}
+    gain = auc_gain(scores[name], scores["loss"], question.positive[question.among])
+    numbers = keyed(f"{name}_auc_gain", question.name, dict(zip(("", "low", "high", "p"), gain, strict=True)))
+    return explained(numbers, _why_not(compared, question, f"the loss and {name} rank the images alike"))
 
 
 def _gain_in_fit(name: str, scores: Mapping[str, NDArray], question: Question) -> Summary:
-    logs = {n: np.log(v, where=v > 0, out=np.full(len(v), np.nan)) for n, v in scores.items()}
-    value = logistic_gain(*logs.values(), question.positive[question.among])
-    return explained(
-        keyed(f"{name}_r2_gain", question.name, {"": value}),
-        _why_not(logs, question, f"the loss and {name} together separate the images perfectly"),
-    )
+    logs = {n: _log(scores[n]) for n in (name, "loss")}
+    gain = logistic_gain(logs[name], logs["loss"], question.positive[question.among])
+    perfect = f"the loss and {name} together separate the images perfectly"
+    return explained(keyed(f"{name}_r2_gain", question.name, {"": gain}), _why_not(logs, question, perfect))
+
+
+def _log(values: NDArray) -> NDArray:
+    """Logarithms; missing for what is not above zero."""
+    return np.log(values, where=values > 0, out=np.full(len(values), np.nan))
 
 
 def _why_not(scores: Mapping[str, NDArray], question: Question, otherwise: str) -> str:

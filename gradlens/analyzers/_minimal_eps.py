@@ -66,8 +66,8 @@ class MinimalEps(Analyzer):
     def __post_init__(self) -> None:
         if not (0 < self.low < self.high < self.large <= 1 and self.points > 1):
             raise UserError(
-                f"minimal_eps has a grid of {self.points} from {self.low:g} to {self.high:g}, and large={self.large:g}; "
-                "wanted 0 < low < high < large <= 1 and at least 2 points"
+                f"minimal_eps: {self.points} points from {self.low:g} to {self.high:g}, large={self.large:g}; wanted "
+                "0 < low < high < large <= 1 and at least 2 points"
             )
 
     @property
@@ -81,9 +81,9 @@ class MinimalEps(Analyzer):
         return np.linspace(self.low, self.high, self.points).tolist()
 
     def measure(self, probe: Probe) -> dict[str, Tensor]:
-        suite, grid = self._suite(self.steps, self.restarts), torch.tensor([0.0, *self.grid, self.high])
+        suite = self._suite(self.steps, self.restarts)
         level, breaker = worst_of(probe, self.grid, suite)
-        grid = grid.to(probe.image.device, torch.float64)
+        grid = torch.tensor([0.0, *self.grid, self.high], dtype=torch.float64, device=level.device)
         standing = level > self.points
         at_large = first_to_break(probe, suite, standing, torch.full_like(grid[level], self.large))
         beyond = torch.where(at_large > 0, LARGE, NOTHING)
@@ -105,7 +105,7 @@ class MinimalEps(Analyzer):
         ]
 
     def summarize(self, samples: pd.DataFrame, tallies: Mapping[str, Any]) -> Summary:
-        """Mean with its 95 % interval, median, the masking checks; accuracy at 0, every ε of the grid, and ``large``."""
+        """Mean with its 95 % interval, median, signs of masking; accuracy at 0, every ε of the grid and ``large``."""
         eps, by, more = (samples[name].to_numpy() for name in ("eps_min", "broken_by", "more_steps"))
         mean, low, high = mean_interval(eps)
         checked = more != NOT_CHECKED

@@ -31,7 +31,8 @@ def explained(numbers: Mapping[str, float], reason: str) -> Summary:
 def merged(parts: Iterable[Summary]) -> Summary:
     """Several summaries as one."""
     whole = Summary({}, {}, {})
-    for part in parts:
-        for into, values in zip(whole, part, strict=True):
-            into.update(values)  # type: ignore[arg-type]
+    for scalars, arrays, missing in parts:
+        whole.scalars.update(scalars)
+        whole.arrays.update(arrays)
+        whole.missing.update(missing)
     return whole

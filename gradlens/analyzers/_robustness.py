@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,8 +28,9 @@ class Robustness(Analyzer):
 
     ``robust[pgd10,linf,4/255]``: 1 where the model gives the image its label and still does after the
     attack, else 0; a clean mistake is not robust. The column's name always holds attack, steps, norm
-    and eps, so several radii are several columns of one run. eps is in pixels of [0, 1]. The attack
-    raises the loss, and each image's is seeded by the run's seed and the image.
+    and eps, so several radii are several columns of one run. attack: any registered one. eps is in
+    pixels of [0, 1]. The attack raises the loss; its random numbers belong to the run's seed and the
+    image.
 
     ``robust_accuracy[…]`` is in percent, with Wilson's interval. One attack bounds robustness from
     above: a gradient that is hard to follow looks like a robust model. Source: Madry et al. 2018.
@@ -40,7 +42,9 @@ class Robustness(Analyzer):
     steps: int = 10
 
     def __post_init__(self) -> None:
-        attacks_by_name.build(self.attack)
+        taken = self._taken
+        if "norm" not in taken and self.norm != "linf":
+            raise UserError(f"attack '{self.attack}' knows no other norm than linf; got {self.norm}")
         if self.steps < 1:
             raise UserError(f"an attack of {self.steps} steps is none; give at least 1")
 
@@ -51,19 +55,33 @@ class Robustness(Analyzer):
 
     @property
     def readings(self) -> tuple[Reading, ...]:  # type: ignore[override]
-        """Robust accuracy under this attack."""
-        return (Reading("robust accuracy (%)", f"robust_accuracy{self.parameters}", "at most, under this one attack"),)
+        """Robust accuracy under this attack, and how well gradient size foretells it, where that is measured."""
+        of, shown = self.parameters, self.parameters.strip("[]").replace(",", " ")
+        return (
+            Reading(f"robust (%), {shown}", f"robust_accuracy{of}", "at most: under this one attack"),
+            Reading("   AUC of vulnerable, L1", f"l1_auc_vulnerable{of}", "0.5 says nothing, 1 separates"),
+            Reading("   the loss's own", f"loss_auc_vulnerable{of}", "what L1 must be compared with"),
+            Reading("   L1 beyond the loss", f"l1_auc_gain_vulnerable{of}", "difference of the two; 0 it adds nothing"),
+        )
 
     @property
     def parameters(self) -> str:
         """The attack as the names show it: ``[pgd10,linf,4/255]``."""
-        return f"[{self.attack}{self.steps},{self.norm},{_radius(self.eps)}]"
+        steps = self.steps if {"steps", "queries"} & set(self._taken) else ""
+        return f"[{self.attack}{steps},{self.norm},{_radius(self.eps)}]"
+
+    @property
+    def _taken(self) -> dict[str, Any]:
+        """What the attack takes of these parameters; one that sees no gradient counts queries as its steps."""
+        given = {"norm": self.norm, "eps": self.eps, "steps": self.steps, "queries": self.steps}
+        known = inspect.signature(attacks_by_name[self.attack]).parameters
+        return {name: value for name, value in given.items() if name in known}
 
     def measure(self, probe: Probe) -> dict[str, Tensor]:
         name = f"robust{self.parameters}"
         if probe.batch.target is None:
             return {name: torch.full((len(probe.batch),), torch.nan, dtype=torch.float64)}
-        attacked = attack(probe, self.attack, norm=self.norm, eps=self.eps, steps=self.steps)
+        attacked = attack(probe, self.attack, **self._taken)
         return {name: (probe.correct & attacked.correct).double()}
 
     def summarize(self, samples: pd.DataFrame, tallies: Mapping[str, Any]) -> Summary:

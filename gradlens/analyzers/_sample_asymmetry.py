@@ -75,7 +75,9 @@ class SampleAsymmetry(Analyzer):
         l1 = samples["l1"].to_numpy()
         scores = {name: samples[name].to_numpy() for name in ("l1", *self._per_error_mass, "loss")}
         flags = samples["gradient_flag"].to_numpy()
-        counts = {f"gradients_{FLAGS[k].replace(' ', '_')}": int((flags == k).sum()) for k in (1, 2, 3)}
+        counts: dict[str, float] = {
+            f"gradients_{FLAGS[k].replace(' ', '_')}": int((flags == k).sum()) for k in (1, 2, 3)
+        }
         return merged(
             [
                 *(group_numbers(l1, group) for group in groups(samples)),

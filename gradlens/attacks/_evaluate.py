@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -32,3 +33,27 @@ class Evaluate:
         direction, scale = look.scaled_gradient(self._name)
         # A step follows the direction only, so the scale that could underflow is left out.
         return self._sign * look.value(self._name), self._sign * direction * (scale > 0).view(-1, 1, 1, 1)
+
+    def target(self, image: Tensor) -> Tensor:
+        """The labels ``(B,)`` that the images are to lose."""
+        return self._look(image).target
+
+    def logits(self, image: Tensor) -> Tensor:
+        """``(N, K)`` of any images, attached to them where they want a gradient: what other packages attack."""
+        return _Logits.apply(image, self._look)
+
+
+class _Logits(torch.autograd.Function):
+    """A probe's logits as a function of the image."""
+
+    @staticmethod
+    def forward(ctx: Any, image: Tensor, look: Callable[[Tensor], Probe]) -> Tensor:
+        ctx.look = look(image)
+        if not image.requires_grad:
+            ctx.look.image = image.detach()
+        return ctx.look.logits.detach()
+
+    @staticmethod
+    def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor, None]:
+        (gradient,) = torch.autograd.grad(ctx.look.logits, ctx.look.image, cotangent, retain_graph=True)
+        return gradient, None

@@ -99,14 +99,14 @@ def read_runs(words: Sequence[str]) -> list[Run] | dict[str, list[Run]]:
 
 
 def _folders(pattern: str) -> list[Path]:
-    """The folders that a pattern matches, s2 before s10."""
+    """The folders that a pattern matches."""
     if not any(character in pattern for character in "*?["):
         return [Path(pattern)]
     path = Path(pattern)
     matched = [found for found in Path(path.anchor).glob(str(path.relative_to(path.anchor))) if found.is_dir()]
     if not matched:
         raise UserError(f"no folder matches {pattern}; give the folders of analyses")
-    return sorted(matched, key=lambda path: [int(p) if p.isdigit() else p for p in re.split(r"(\d+)", str(path))])
+    return sorted(matched)
 
 
 def _split(text: str | None) -> list[str] | None:

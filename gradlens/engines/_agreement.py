@@ -41,10 +41,9 @@ def kink(engine: FiniteDifference, model: nn.Module, batch: Batch, penalty: Pena
     with untouched(model), _gradients_put_aside(model), full_float32():
         base = BasePoint(model, batch, penalty, 1.0, seed)
         for of, direction in base.directions.items():
-            step, terms = engine.step(base, direction), [(base.pulls[of].cotangent, 1.0)]
-            ahead, behind = (base.slopes_at(sign * step * direction, terms) for sign in (1, -1))
-            here = base.pulls[of].slopes
-            bend = [a + b - 2 * g for a, b, g in zip(ahead, behind, here, strict=True)]
+            step, pull = engine.step(base, direction), base.pulls[of]
+            ahead, behind = (base.slopes(sign * step * direction, [(1.0, pull.cotangent.at)]) for sign in (1, -1))
+            bend = [a + b - 2 * g for a, b, g in zip(ahead, behind, pull.slopes, strict=True)]
             change = [a - b for a, b in zip(ahead, behind, strict=True)]
             size = _product(change, change)
             return math.sqrt(_product(bend, bend) / size) if size else math.nan

@@ -43,15 +43,7 @@ class FiniteDifference:
         labels(batch)
         with full_float32():
             base = BasePoint(model, batch, penalty, weight, seed)
-            share = loss_weight / len(batch)
-            furthest = 0.0
-            if not base.directions:
-                base.add(base.plain, share)
-            for of, direction in base.directions.items():
-                step = self.step(base, direction)
-                self._add(base, of, step, share)
-                # The first direction brought the cross-entropy along.
-                share, furthest = 0.0, max(furthest, step * _rms(direction))
+            furthest = self._fill(base, loss_weight / len(batch))
         return StepStats(base.loss, base.penalty, "finite_difference", furthest / base.eps)
 
     def step(self, base: BasePoint, direction: Tensor) -> float:
@@ -60,14 +52,21 @@ class FiniteDifference:
         wanted = self.relative_step * max(_rms(base.image), 1 / 255)
         return min(wanted, self.largest_displacement * base.eps) / _rms(direction)
 
-    def _add(self, base: BasePoint, of: str, step: float, share: float) -> None:
-        pull = base.pulls[of]
-        terms = [(pull.cotangent, 1 / step)]
-        if share and of != "loss":
-            # At x + hv rather than at x: its gradient there is off by the relative step, and free.
-            terms.append((base.loss_cotangent, share))
-        base.add(base.slopes_at(step * base.directions[of], terms))
-        base.add(pull.slopes, (share if of == "loss" else 0.0) - 1 / step)
+    def _fill(self, base: BasePoint, share: float) -> float:
+        """Add the gradients, the loss's with the first direction; returns the largest displacement."""
+        # At x + hv rather than at x, which is off by the relative step, and free.
+        rest: list = [(share, base.loss_cotangent.at), (1.0, lambda logits: base.direct)]
+        if not base.directions:
+            base.add(base.slopes(0.0, rest))
+        furthest = 0.0
+        for of, direction in base.directions.items():
+            step, pull, known = self.step(base, direction), base.pulls[of], 0.0
+            if of == "loss":
+                known, rest = share, rest[1:]
+            base.add(base.slopes(step * direction, [(1 / step, pull.cotangent.at), *rest]))
+            base.add(pull.slopes, known - 1 / step)
+            rest, furthest = [], max(furthest, step * _rms(direction))
+        return furthest
 
 
 def _rms(values: Tensor) -> float:

@@ -1,14 +1,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
-from typing import NamedTuple
+from functools import cached_property, partial
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
 from gradlens._probe import Probe
 from gradlens._types import Batch
+from gradlens.engines._repeat import RepeatablePass
+
+Slopes = tuple[Tensor, ...]
+# What fills a probe's logits, without keeping them.
+_run = cast(Any, Probe.logits).func
 
 
 class Pull(NamedTuple):
@@ -19,7 +24,7 @@ class Pull(NamedTuple):
     """
 
     gradient: Tensor
-    slopes: tuple[Tensor, ...]
+    slopes: Slopes
     cotangent: Cotangent
 
 
@@ -40,33 +45,50 @@ class Cotangent:
         return self._at_base.detach()
 
     def at(self, logits: Tensor) -> Tensor:
-        moved = logits.detach().double() - self._logits.detach()
         if not self._at_base.requires_grad:
             return self.at_base
+        moved = logits.detach().double() - self._logits.detach()
         product = (self._at_base * moved).sum()
         (turned,) = torch.autograd.grad(product, self._logits, retain_graph=True, materialize_grads=True)
         return self.at_base + turned
 
 
 class Leaf(Probe):
-    """A probe in mode ``leaf`` that takes each gradient by the image and by the parameters in one pass."""
+    """A probe in mode ``leaf`` that takes each gradient by the image and by the parameters in one pass.
+
+    Its logits are a leaf too: what a penalty depends on besides gradients arrives there. So the first
+    gradient frees the network's graph, and only a second one needs a forward pass of its own. Units keep
+    the graph, since they belong to it.
+    """
 
     def __init__(self, model: nn.Module, batch: Batch, parameters: list[nn.Parameter], seed: int, needs: tuple = ()):
         super().__init__(model, batch, "leaf", seed, needs)
-        self.parameters, self.pulls = parameters, dict[str, Pull]()
+        self.parameters, self.forward = parameters, RepeatablePass(model)
+        self.pulls: dict[str, Pull] = {}
+
+    @cached_property
+    def logits(self) -> Tensor:
+        return self._output.detach().requires_grad_()
 
     def cotangent(self, of: str) -> Cotangent:
         return Cotangent(partial(self._value, of), self.logits)
 
+    @cached_property
+    def _output(self) -> Tensor:
+        with self.forward.first():
+            return _run(self)
+
     def _differentiated(self, of: str) -> Tensor:
-        cotangent = self.cotangent(of)
+        cotangent, keep = self.cotangent(of), bool(self.needs)
+        output = self._output if keep or not self.pulls else self._output_again()
+        vector = cotangent.at_base.to(output.dtype)
         gradient, *slopes = torch.autograd.grad(
-            self.logits,
-            (self.image, *self.parameters),
-            cotangent.at_base.to(self.logits.dtype),
-            retain_graph=True,
-            materialize_grads=True,
+            output, (self.image, *self.parameters), vector, retain_graph=keep, materialize_grads=True
         )
         leaf = gradient.detach().requires_grad_()
         self.pulls[of] = Pull(leaf, tuple(slopes), cotangent)
         return leaf
+
+    def _output_again(self) -> Tensor:
+        with self.forward.again():
+            return _run(self)
