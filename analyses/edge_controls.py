@@ -44,11 +44,10 @@ def train(net: nn.Module, image: torch.Tensor, label: torch.Tensor, epochs: int)
     return net.eval()
 
 
-def twins(data: Data, seed: int, epochs: int) -> dict[str, nn.Module]:
+def twins(image: torch.Tensor, label: torch.Tensor, seed: int, epochs: int) -> dict[str, nn.Module]:
     """The three networks of one seed; all start from the same weights."""
-    image, label = torch.stack([x for x, *_ in data]), torch.as_tensor(data.labels)
     torch.manual_seed(seed)
-    start = digits_cnn(len(data.class_names), width=8)
+    start = digits_cnn(int(label.max()) + 1, width=8)
     shuffled = label[torch.randperm(len(label))]
     trained = train(copy.deepcopy(start).train(), image, label, epochs)
     return {
@@ -70,8 +69,10 @@ def measure(net: nn.Module, test: Data) -> dict[str, float]:
 
 def compare(name: str, seeds: int, epochs: int) -> dict[str, object]:
     rows: dict[str, list[dict[str, float]]] = {kind: [] for kind in KINDS}
+    data = load_data(name, "train")
+    image, label = torch.stack([x for x, *_ in data]), torch.as_tensor(data.labels)
     for seed in range(seeds):
-        for kind, net in twins(load_data(name, "train"), seed, epochs).items():
+        for kind, net in twins(image, label, seed, epochs).items():
             rows[kind].append(measure(net, load_data(name, "test")))
             print(name, seed, kind, {k: round(v, 3) for k, v in rows[kind][-1].items()}, flush=True)
     differences = {}
@@ -84,8 +85,7 @@ def compare(name: str, seeds: int, epochs: int) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    seeds, epochs = (int(a) for a in (*sys.argv[1:], *("5", "12")[len(sys.argv) - 1 :]))
-    torch.set_num_threads(2)
+    seeds, epochs = (int(a) for a in (*sys.argv[1:], *("5", "10")[len(sys.argv) - 1 :]))
     hardware = {"cpu": platform.processor() or platform.machine(), "torch": torch.__version__}
     result = {name: compare(name, seeds, epochs) for name in ("shapes", "photos")}
     folder = Path(__file__).parent / "results"

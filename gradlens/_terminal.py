@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from gradlens._results import Run
@@ -35,13 +36,15 @@ def print_runs(runs: Sequence[Run], folders: Sequence[Path]) -> None:
     rows = dict.fromkeys(map(tuple, [*ACCURACY, *(reading for run in runs for reading in run.readings)]))
     for title, key, meaning in rows:
         if any(_known(run.summary.get(key)) for run in runs):
-            table.add_row(title, *(_cell(run.summary, key) for run in runs), *([meaning] if wide else []))
+            table.add_row(
+                escape(title), *(_cell(run.summary, key) for run in runs), *([escape(meaning)] if wide else [])
+            )
     console.print(table)
     if not wide:
         console.print(f"[dim]how to read each number: widen the terminal to {WIDE} columns, or gradlens list analyzers")
     for run, folder in zip(runs, folders, strict=True):
         for warning in warnings(run):
-            console.print(f"[bold yellow]{run.label}: {warning}")
+            console.print(f"[bold yellow]{escape(f'{run.label}: {warning}')}")
         console.print(f"[dim]{run.label}:[/dim] {folder}", soft_wrap=True, highlight=False)
 
 

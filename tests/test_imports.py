@@ -16,6 +16,7 @@ LAYERS = [
     ["_hooks", "edges", "objectives", "attacks", "_parts", "_results", "_table"],
     ["models", "data", "plotting", "report", "_terminal", "_comparable", "_comparison_text"],
     ["_probe", "_differences", "_leaderboard"],
+    ["_evaluation"],
     ["analyzers", "studies", "penalties", "_attribution", "_sessions", "_compare"],
     ["engines", "_loop", "_assemble"],
     ["_pilot", "_provenance", "_preflight", "_manifest", "_protocols"],

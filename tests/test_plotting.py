@@ -25,7 +25,7 @@ def synthetic(name: str, seed: int, images: int = 200) -> Run:
     samples = pd.DataFrame({"index": np.arange(images), "path": [f"cat/{i:03d}" for i in range(images)]})
     samples["correct"] = rng.random(images) < 0.7
     samples["l1"] = rng.lognormal(seed, 1, images)
-    for column in ("edge_corr_contour", "edge_auc_canny", "edge_mass_canny"):
+    for column in ("edge_partial_contour", "edge_corr_contour", "edge_auc_canny", "edge_mass_canny"):
         samples[column] = rng.normal(0.5, 0.1, images)
         samples[f"{column}_null"] = rng.normal(0.4, 0.05, images)
     counts = np.zeros((3, Histogram.BINS + 2), np.int64)
@@ -38,6 +38,11 @@ def synthetic(name: str, seed: int, images: int = 200) -> Run:
         "scale": np.array([2.0, 1.0, 5.0]),
     }
     arrays = {f"channel_asymmetry/histogram/{k}": v for k, v in histogram.items()}
+    spectrum = {"edges": 2.0 ** (np.arange(-30, 0) / 3)}
+    for what in ("gradient", "image"):
+        spectrum |= {f"{what}_mean": rng.lognormal(0, 1, 29), f"{what}_error": rng.random(29) / 10}
+    arrays |= {f"gradient_spectrum/{k}": v for k, v in spectrum.items()}
+    arrays |= {f"edge_concentration/profile/{k}": np.linspace(0.1, 1, 17) for k in ("gradient", "area")}
     return Run(samples, {"model": name, "images": images}, arrays, {"weights": name}, examples)
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import expit, logit, ndtri
+from scipy.special import bdtr, bdtrik, expit, logit, ndtri
 
 Interval = tuple[float, float, float]
 MISSING = (math.nan, math.nan)
@@ -179,13 +179,13 @@ class _SmoothedLogs:
 
 def _lower_limit(x: NDArray, p: float, tail: float) -> float:
     """What the p-quantile lies below with probability ``tail``, from ascending values."""
-    from scipy.stats import binom
-
     n = len(x)
-    rank = int(binom.ppf(tail, n, p))
-    if not 1 <= rank < n:
+    if bdtr(0, n, p) > tail:
         return math.nan
-    # The probabilities that the quantile lies below this value and below the next.
-    here, following = binom.cdf([rank - 1, rank], n, p)
+    # The last rank whose value the quantile lies below with at most that probability.
+    rank = math.floor(bdtrik(tail, n, p)) + 1
+    if rank >= n:
+        return math.nan
+    here, following = bdtr(rank - 1, n, p), bdtr(rank, n, p)
     a, b = (n - rank) * p * (tail - here), rank * (1 - p) * (following - tail)
     return float(x[rank - 1] + a / (a + b) * (x[rank] - x[rank - 1]))

@@ -27,8 +27,7 @@ def auc(score: ArrayLike, positive: ArrayLike) -> float:
 
     1 separates perfectly, 0.5 says nothing; missing where one of the two groups is empty.
     """
-    placed = _Placements.of([score], positive)
-    return float(placed.positives[0].mean()) if placed.both(1) else math.nan
+    return auc_interval(score, positive)[0]
 
 
 def auc_interval(score: ArrayLike, positive: ArrayLike, level: float = 0.95) -> Interval:
@@ -38,7 +37,7 @@ def auc_interval(score: ArrayLike, positive: ArrayLike, level: float = 0.95) -> 
     variance is zero: at 0 and 1, and for a constant score. Source: DeLong et al. 1988.
     """
     placed = _Placements.of([score], positive)
-    area = auc(score, positive)
+    area = float(placed.positives[0].mean()) if placed.both(1) else math.nan
     variance = placed.covariance()[0, 0] if placed.both(2) else 0.0
     if not (variance > 0 and 0 < area < 1):
         return area, *MISSING
@@ -95,14 +94,11 @@ class _Placements(NamedTuple):
 
     @classmethod
     def of(cls, scores: Sequence[ArrayLike], positive: ArrayLike) -> _Placements:
-        from scipy.stats import rankdata
-
         columns, mask = _finite(scores, positive)
-        m, n = int(mask.sum()), int((~mask).sum())
-        among_all = rankdata(columns, axis=1)
-        above = among_all[:, mask] - rankdata(columns[:, mask], axis=1)
-        below = m - (among_all[:, ~mask] - rankdata(columns[:, ~mask], axis=1))
-        return cls(above / max(n, 1), below / max(m, 1))
+        up, down = columns[:, mask], columns[:, ~mask]
+        below = [_share_below(a, b) for a, b in zip(up, down, strict=True)]
+        above = [1 - _share_below(b, a) for a, b in zip(up, down, strict=True)]
+        return cls(np.stack(below), np.stack(above))
 
     def both(self, at_least: int) -> bool:
         """Whether either group has so many images."""
@@ -111,6 +107,13 @@ class _Placements(NamedTuple):
     def covariance(self) -> NDArray:
         """Of the AUCs, ``(S, S)``."""
         return sum(np.atleast_2d(np.cov(v)) / v.shape[1] for v in self)
+
+
+def _share_below(values: NDArray, others: NDArray) -> NDArray:
+    """Of each value the share of the others that it exceeds, ties one half."""
+    ascending = np.sort(others)
+    ranks = np.searchsorted(ascending, values, "left") + np.searchsorted(ascending, values, "right")
+    return ranks / (2 * max(len(others), 1))
 
 
 def _finite(scores: Sequence[ArrayLike], positive: ArrayLike) -> tuple[NDArray, NDArray]:

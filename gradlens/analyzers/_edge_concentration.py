@@ -13,7 +13,7 @@ from torch import Tensor
 from gradlens._probe import Probe
 from gradlens._registry import analyzer
 from gradlens._statistics.intervals import mean_interval
-from gradlens._tallies import PerClass
+from gradlens._tallies import Moments
 from gradlens._types import digest
 from gradlens.analyzers._base import Analyzer, Reading, Summary
 from gradlens.analyzers._confounders import Confounders
@@ -87,14 +87,14 @@ class EdgeConcentration(Analyzer):
             columns |= self._beside_null(probe, name, own[name][:, 0], null[name], maps.canny.sum(1))
         return {**columns, "edge_density_canny": maps.canny.mean(1), "edge_floored": forms.floored}
 
-    def tallies(self) -> dict[str, PerClass]:
-        return {"profile": PerClass(1, np.ones(2 * RADIUS))}
+    def tallies(self) -> dict[str, Moments]:
+        return {"profile": Moments(2 * RADIUS)}
 
     def observe(self, probe: Probe) -> dict[str, tuple[NDArray, ...]]:
         _, maps, forms = self._seen(probe)
         profile = distance_profile(forms, maps, RADIUS)
-        enough = maps.canny.sum(1) >= self.min_edge_pixels
-        return {"profile": (profile.cpu().numpy(), enough.long().cpu().numpy() - 1)}
+        enough = maps.canny.sum(1, keepdim=True) >= self.min_edge_pixels
+        return {"profile": (profile.where(enough, torch.nan).cpu().numpy(),)}
 
     def summarize(self, samples: pd.DataFrame, tallies: Mapping[str, Any]) -> Summary:
         """Means with 95 % intervals, their nulls and the excess; the distance profile; the null bank."""
@@ -105,7 +105,7 @@ class EdgeConcentration(Analyzer):
         assert self._bank is not None
         canny = np.packbits(self._bank.canny.bool().cpu().numpy(), axis=1)
         index = self._of["index"].cpu().numpy()
-        gradient, area = np.split(tallies["profile"].mean[0], 2)
+        gradient, area = np.split(tallies["profile"].mean, 2)
         return Summary(
             {**scalars, "null_bank": int(digest([canny.tobytes().hex(), index.tolist()])[:12], 16)},
             {"null/canny": canny, "null/index": index, "profile/gradient": gradient, "profile/area": area},

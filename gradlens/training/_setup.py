@@ -1,0 +1,119 @@
+"""From a configuration to what is trained: data, network, optimiser and schedule."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import torch
+from timm.optim import create_optimizer_v2
+from timm.scheduler import create_scheduler_v2
+from torch import Tensor
+
+from gradlens._randomness import image_seed
+from gradlens._types import Preprocess, UserError
+from gradlens.data import Data, load_data
+from gradlens.models import Classifier, load_model, read_checkpoint, swap_activations
+from gradlens.models._architectures import build
+from gradlens.models._controls import fixed_seed
+from gradlens.training._config import TrainConfig
+
+HALF = (0.5, 0.5, 0.5)
+
+
+def open_split(config: TrainConfig, split: str) -> Data:
+    """Labelled images of one split, as they are."""
+    data = load_data(config.data, split, config.data_dir, config.limit)
+    if not data.labelled:
+        raise UserError(f"{data.name} has images without a label, which training needs; give a folder a class")
+    return data
+
+
+def open_model(config: TrainConfig, data: Data) -> Classifier:
+    """The network with random, pretrained or a checkpoint's weights, its card telling how to build it again."""
+    classes = len(data.class_names)
+    fresh = config.init in (None, "pretrained")
+    model = _built(config, classes) if fresh else _opened(config)
+    card = dataclasses.replace(
+        model.card,
+        preprocess=_preprocess(config, model.card.preprocess, data),
+        num_classes=classes,
+        class_names=data.class_names,
+    )
+    with torch.no_grad():
+        found = model(torch.rand(1, 3, card.preprocess.size, card.preprocess.size, device=model.device)).shape[1]
+    if found != classes:
+        raise UserError(f"{config.init or config.arch} gives {found} classes, {data.name} has {classes}; give another")
+    model.card = card
+    return model
+
+
+def _built(config: TrainConfig, classes: int) -> Classifier:
+    assert config.arch is not None
+    with fixed_seed(image_seed(config.seed, 0, "training/weights") % 2**63):
+        built = build(config.arch, config.kwargs, classes, pretrained=config.init == "pretrained")
+    if config.activation:
+        swap_activations(built.net, config.activation)
+    mean, std = config.mean or built.mean or HALF, config.std or built.std or HALF
+    model = load_model(built.net, mean=mean, std=std, device=config.device)
+    model.card = dataclasses.replace(model.card, name=built.arch, arch=built.arch, preprocess=built.preprocess)
+    return model
+
+
+def _opened(config: TrainConfig) -> Classifier:
+    return load_model(
+        str(config.init),
+        arch=config.arch,
+        activation=config.activation,
+        mean=config.mean,
+        std=config.std,
+        device=config.device,
+    )
+
+
+def arch_kwargs(config: TrainConfig) -> dict[str, Any]:
+    """What the architecture was built with: the flag's, else those of the checkpoint that training began with."""
+    if config.init in (None, "pretrained") or config.arch:
+        return config.kwargs
+    return read_checkpoint(str(config.init)).arch_kwargs
+
+
+def _preprocess(config: TrainConfig, own: Preprocess | None, data: Data) -> Preprocess:
+    if own and config.img_size:
+        return dataclasses.replace(own, size=config.img_size)
+    return own or Preprocess(config.img_size or int(data[0][0].shape[-1]), crop_pct=1.0)
+
+
+def make_optimizer(config: TrainConfig, model: Classifier) -> torch.optim.Optimizer:
+    try:
+        return create_optimizer_v2(
+            model.net, config.opt, lr=config.lr, weight_decay=config.weight_decay, momentum=config.momentum
+        )
+    except (AssertionError, ValueError, TypeError) as error:
+        raise UserError(f"timm has no optimiser '{config.opt}' for this ({error}); such as adamw, sgd, lamb") from None
+
+
+class Schedule:
+    """The learning rate as a function of the updates done; timm's schedules, or a constant."""
+
+    def __init__(self, config: TrainConfig, optimizer: torch.optim.Optimizer, updates: int):
+        self._scheduler = None
+        if config.sched != "constant":
+            self._scheduler, _ = create_scheduler_v2(
+                optimizer,
+                config.sched,
+                config.epochs,
+                min_lr=config.min_lr,
+                warmup_lr=config.warmup_lr,
+                warmup_epochs=config.warmup_epochs,  # type: ignore[arg-type]
+                step_on_epochs=False,
+                updates_per_epoch=updates,
+            )
+
+    def set(self, updates_done: int) -> None:
+        if self._scheduler:
+            self._scheduler.step_update(updates_done)
+
+
+def on_cpu(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu() for name, tensor in state.items()}
