@@ -35,6 +35,8 @@ _HOME = {
     "methods": "_registry",
     "probe": "_sessions",
     "swap_activations": "models",
+    "train": "training._loop",
+    "TrainConfig": "training._config",
 }
 __all__ = sorted(_HOME)
 
@@ -58,6 +60,8 @@ if TYPE_CHECKING:
     from gradlens.data import load_data as load_data
     from gradlens.models import load_model as load_model
     from gradlens.models import swap_activations as swap_activations
+    from gradlens.training._config import TrainConfig as TrainConfig
+    from gradlens.training._loop import train as train
 
 
 def __getattr__(name: str) -> Any:

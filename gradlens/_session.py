@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +115,7 @@ class Session:
         unreadable = {self.data.path(i): why for i, why in sorted(self.parts.failures.items())}
         provenance = {**self.terms, **circumstances(self.model, self.data), "unreadable": unreadable}
         name = self.settings.protocol
-        provenance["protocol"] = name and {"name": name, **asdict(protocol(name))}
+        provenance["protocol"] = name and protocol(name).record(self.data)
         provenance |= {
             "folded_sites": self._measured.card.folded,
             "seconds": round(time.monotonic() - self._start, 2),

@@ -56,10 +56,10 @@ def warnings(run: Run) -> list[str]:
     if not _known(top1):
         found.append("the images have no labels: gradients are taken at the prediction, accuracy is unknown")
     elif classes and top1 < 100 / classes + 300 * math.sqrt((1 / classes) / summary["images"]):
-        found.append(
-            f"top-1 {top1:.2f} % is at chance ({100 / classes:.2g} %): the class order, the normalisation or the "
-            "activation is probably wrong, or the model is untrained"
-        )
+        why = "the class order, the normalisation or the activation is probably wrong, or the model is untrained"
+        if str(model.get("weights")).startswith(("random", "cascade")):
+            why = "as a control's should be"
+        found.append(f"top-1 {top1:.2f} % is at chance ({100 / classes:.2g} %): {why}")
     for key, what in (("zero", "exactly zero"), ("underflow", "underflowed"), ("not_finite", "not finite")):
         count = summary.get(f"gradients_{key}", 0)
         if count:

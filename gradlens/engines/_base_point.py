@@ -30,7 +30,8 @@ class BasePoint:
         (weight * value).backward(inputs=[*leaves.values(), probe.logits, *self.parameters])
         self.loss, self.penalty = float(probe.loss.detach().mean()), float(value.detach())
         self.direct = torch.zeros_like(probe.logits) if probe.logits.grad is None else probe.logits.grad.double()
-        self.loss_cotangent, self.pulls, self._forward = probe.cotangent("loss"), probe.pulls, probe.forward
+        self.pulls, self._forward = probe.pulls, probe.forward
+        self.loss_cotangent = probe.pulls["loss"].cotangent if "loss" in probe.pulls else probe.cotangent("loss")
         used = {of: leaf.grad for of, leaf in leaves.items() if leaf.grad is not None and leaf.grad.count_nonzero()}
         self.directions = dict(sorted(used.items(), key=lambda item: item[0] != "loss"))
 

@@ -50,8 +50,8 @@ def _children(name: str, keys: Sequence[str]) -> Parts:
     """Keys by the child that holds them; the part's own, such as position embeddings, go with its first."""
     prefix, own, children = f"{name}." if name else "", [], Parts()
     for key in keys:
-        # One without the prefix came from further out, to go with the first child here.
-        child, dot, _ = key[len(prefix) :].partition(".") if key.startswith(prefix) else (key, "", "")
+        # A parent's own weight, which is here to go with its first child, has no dot left so far in.
+        child, dot, _ = key[len(prefix) :].partition(".")
         if dot:
             children.setdefault(f"{prefix}{child}", []).append(key)
         else:

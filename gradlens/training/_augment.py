@@ -30,13 +30,15 @@ def picture_transform(config: TrainConfig, preprocess: Preprocess) -> Callable[[
             scale=(config.crop_scale or 1.0, 1.0),
             ratio=None if config.crop_scale else (1.0, 1.0),
             hflip=0.0,
-            color_jitter=config.color_jitter or None,
+            color_jitter=config.color_jitter,
             auto_augment=config.rand_augment,
             interpolation=preprocess.interpolation,
             normalize=False,
         )
     except (AssertionError, ValueError) as error:
-        raise UserError(f"rand_augment '{config.rand_augment}' is not timm's ({error}); such as rand-m9-mstd0.5") from None
+        raise UserError(
+            f"rand_augment '{config.rand_augment}' is not timm's ({error}); such as rand-m9-mstd0.5"
+        ) from None
 
 
 def each_image(config: TrainConfig, batch: Batch, seed: int) -> Batch:

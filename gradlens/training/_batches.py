@@ -67,7 +67,9 @@ class TrainingBatches(Batches):
         if self._transform is not None:
             picture = self.data.source.open(index)
             if isinstance(picture, Tensor):
-                raise UserError(f"{self.data.name} holds tensors; RandAugment and crops work on pictures: use shift, flip")
+                raise UserError(
+                    f"{self.data.name} holds tensors; RandAugment and crops work on pictures: use shift, flip"
+                )
             return self._augmented(picture, self._transform, image_seed(seed, index, "picture"))
         if self._kept is None:
             return self.data.image(index)

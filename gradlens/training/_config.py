@@ -161,10 +161,9 @@ class TrainConfig:
     def kwargs(self) -> dict[str, Any]:
         """``arch_kwargs`` as Python values."""
         try:
-            call = ast.parse(f"f({self.arch_kwargs})", mode="eval").body
-            assert isinstance(call, ast.Call) and not call.args
-            return {str(k.arg): ast.literal_eval(k.value) for k in call.keywords}
-        except (SyntaxError, ValueError, AssertionError):
+            keywords = getattr(ast.parse(f"f({self.arch_kwargs})", mode="eval").body, "keywords", [])
+            return {str(k.arg): ast.literal_eval(k.value) for k in keywords}
+        except (SyntaxError, ValueError):
             raise UserError(f"arch_kwargs '{self.arch_kwargs}' is not understood; write img_size=32,depth=2") from None
 
     def provenance(self) -> dict[str, Any]:

@@ -37,6 +37,9 @@ class Meter:
         self.cosine = stats.cosine if not math.isnan(stats.cosine) else self.cosine
         self.fallbacks += stats.engine == "double_backward"
 
+    def restart(self) -> None:
+        self._since = time.monotonic()
+
     def stop_clock(self) -> None:
         """Seconds of training, without those of evaluation."""
         now = time.monotonic()

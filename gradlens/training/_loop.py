@@ -2,36 +2,18 @@
 
 from __future__ import annotations
 
-import logging
-import math
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import torch
-
-from gradlens._distributed import barrier, rank, world
-from gradlens._files import make_folder
-from gradlens._loop import Stop, is_out_of_memory
+from gradlens._distributed import rank
+from gradlens._loop import Stop
 from gradlens._progress import track
 from gradlens._randomness import image_seed
-from gradlens._types import Batch, Interrupted, UserError
-from gradlens.data import Data
-from gradlens.models import Classifier
-from gradlens.training._augment import WholeBatch
-from gradlens.training._batches import TrainingBatches
+from gradlens._types import Interrupted
 from gradlens.training._config import TrainConfig
-from gradlens.training._evaluation import accuracy
-from gradlens.training._history import Meter, write_history
-from gradlens.training._methods import Moment
-from gradlens.training._processes import average_buffers, join, total
+from gradlens.training._processes import total
 from gradlens.training._randomness import own_random_numbers, set_random_numbers
-from gradlens.training._resume import check_same, read_state
-from gradlens.training._setup import open_model, open_split
-from gradlens.training._trainee import Trainee
-
-LOG = logging.getLogger("gradlens")
+from gradlens.training._training import Training
 
 
 @dataclass(frozen=True)
@@ -57,7 +39,7 @@ def train(config: TrainConfig, resume: bool = False, progress: bool = True) -> T
     """
     with own_random_numbers():
         set_random_numbers(image_seed(config.seed, 0, "training"))
-        run = _Run(config, resume)
+        run = Training(config, resume)
         stop = Stop()
         with stop.on_signals():
             show = progress and rank() == 0
@@ -75,127 +57,7 @@ def train(config: TrainConfig, resume: bool = False, progress: bool = True) -> T
                 if run.done % config.accumulate == 0 and _any_asked(stop):
                     run.save()
                     raise Interrupted(stop.requested or "SIGTERM")
-        return run.result()
-
-
-class _Run:
-    """The parts of a run and how far it is."""
-
-    def __init__(self, config: TrainConfig, resume: bool):
-        self.config, self.last = config, config.out / "last.pt"
-        if self.last.exists() and not resume:
-            raise UserError(f"{config.out} holds a training run; add --resume to go on, or choose another folder")
-        before = read_state(self.last) if resume and self.last.exists() else None
-        if before:
-            check_same(config, before["training"], self.last)
-        train, val = open_split(config, config.train_split), open_split(config, config.val_split)
-        self.model = open_model(config, train)
-        join(self.model.device)
-        self.data, self.val = (d.bind(self.model.card.preprocess) for d in (train, val))
-        self.batches = TrainingBatches(self.data, config)
-        card = self.model.card
-        self._whole = WholeBatch(config, len(card.class_names), self.model.mean, self.model.std)
-        self.trainee = Trainee(config, self.model, self.batches)
-        self.done, self.rows, self.meter, self.best = 0, list[dict[str, float]](), Meter(), -math.inf
-        self._finite = True
-        if before:
-            self._go_on(before)
-        else:
-            with self._precision():
-                self.trainee.check(self.batches[0][1].to(self.model.device))
-        make_folder(config.out)
-
-    def learn(self, k: int, batch: Batch, failures: dict[int, str]) -> None:
-        """What one batch adds to the gradients."""
-        for why in failures.values():
-            LOG.warning("left out: %s", why)
-        epoch, place = divmod(k, self.batches.per_epoch)
-        moment = Moment(epoch + place / self.batches.per_epoch, image_seed(self.config.seed, epoch, "training/draw"))
-        set_random_numbers(image_seed(self.config.seed, k, f"training/step/{rank()}"))
-        self.trainee.set_mode(moment.epoch)
-        try:
-            with self._precision():
-                stats = self.trainee.objective(self.model, self._whole(batch).to(self.model.device), moment)
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
-            size, k = self.config.batch_size, self.config.accumulate
-            raise UserError(
-                f"a batch of {size} images does not fit into memory; train with --batch-size {max(1, size // 2)} "
-                f"--accumulate {2 * k}"
-            ) from None
-        self._finite &= math.isfinite(stats.loss) and not math.isinf(stats.penalty)
-        self.meter.add(stats, len(batch))
-
-    def update(self) -> None:
-        """One step of the optimiser, unless the loss has left the numbers."""
-        updates = self.done // self.config.accumulate
-        norm = self.trainee.update(updates)
-        if total([float(not (self._finite and math.isfinite(norm)))])[0]:
-            kept = f"the last good checkpoint is {self.last}" if self.last.exists() else "no epoch was finished"
-            raise UserError(f"the loss diverged at update {updates} (not a number); {kept}: lower --lr, or --clip 1")
-
-    def finish_epoch(self) -> None:
-        """A row of the history: how well it does, on val and on some of what it was trained on."""
-        average_buffers(self.model)
-        number, row = len(self.rows) + 1, self.meter.row()
-        due = number % self.config.eval_every == 0 or number == self.config.epochs
-        scores = {
-            "train_top1": self._accuracy(self.data),
-            "val_top1": self._accuracy(self.val),
-            "val_pgd10": self._accuracy(self.val, self.config.radius) if due and self.config.radius else math.nan,
-        }
-        weight = self.trainee.objective.weight(number)
-        rate = max(g["lr"] for g in self.trainee.optimizer.param_groups)
-        self.rows.append({"epoch": number, **row, **scores, "weight": weight, "lr": rate})
-        self.meter = Meter()
-        score = scores["val_pgd10"] if self.config.radius else scores["val_top1"]
-        if score > self.best:
-            self.best = score
-            if rank() == 0:
-                self.trainee.save(self.config.out / "best.pt")
-
-    def save(self) -> None:
-        """The state to resume from, and the history so far; one process writes."""
-        training = {
-            "config": self.config.provenance(),
-            "world": world(),
-            "done": self.done,
-            "updates": self.done // self.config.accumulate,
-            "rows": self.rows,
-            "meter": self.meter.state(),
-            "best": self.best,
-        }
-        if rank() == 0:
-            self.trainee.save(self.last, training)
-            if self.rows:
-                write_history(self.config.out / "history.csv", self.rows)
-        barrier()
-
-    def result(self) -> TrainResult:
-        test: dict[str, float] = {}
-        if self.config.test_split:
-            data = open_split(self.config, self.config.test_split).bind(self.model.card.preprocess)
-            test = {"test_top1": self._accuracy(data, limit=None)}
-            if self.config.radius:
-                test["test_pgd10"] = self._accuracy(data, self.config.radius, limit=None)
-        return TrainResult(self.last, self.config.out / "best.pt", self.rows, test)
-
-    def _accuracy(self, data: Data, eps: float | None = None, limit: int | None = -1) -> float:
-        some = data.limit(self.config.eval_images if limit == -1 else limit)
-        with self._precision():
-            return accuracy(self.trainee.evaluated, some, self.config.batch_size, eps)
-
-    def _precision(self) -> AbstractContextManager:
-        if self.config.precision == "float32":
-            return nullcontext()
-        return torch.autocast(self.model.device.type, torch.bfloat16)
-
-    def _go_on(self, content: dict[str, Any]) -> None:
-        training = content["training"]
-        self.trainee.load(content)
-        self.done, self.rows, self.best = training["done"], training["rows"], training["best"]
-        self.meter = replace(Meter(), **training["meter"])
+        return TrainResult(run.last, run.best_file, run.rows, run.test_scores())
 
 
 def _any_asked(stop: Stop) -> bool:

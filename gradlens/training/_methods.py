@@ -55,8 +55,8 @@ def pgd(
 ) -> Batch:
     """PGD adversarial training (Madry et al. 2018); the step grows to its size over ``warmup`` epochs."""
     size = (2.5 * eps / max(steps, 1) if step_size is None else step_size) * _grown(moment.epoch, warmup)
-    options = {"norm": norm, "eps": eps, "steps": steps, "step_size": size, "random_start": random_start}
-    return _attacked("pgd", model, batch, moment, **options, keep_worst=keep_worst)
+    where = {"norm": norm, "random_start": random_start, "keep_worst": keep_worst}
+    return _attacked("pgd", model, batch, moment, eps=eps, steps=steps, step_size=size, **where)  # type: ignore[arg-type]
 
 
 def fgsm(

@@ -21,8 +21,9 @@ def set_random_numbers(seed: int) -> None:
 def own_random_numbers() -> Iterator[None]:
     """Whoever calls gets the random numbers back as they were."""
     python, numpy = random.getstate(), np.random.get_state()
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
     try:
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices=devices):
             yield
     finally:
         random.setstate(python)

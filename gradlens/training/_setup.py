@@ -34,18 +34,22 @@ def open_model(config: TrainConfig, data: Data) -> Classifier:
     classes = len(data.class_names)
     fresh = config.init in (None, "pretrained")
     model = _built(config, classes) if fresh else _opened(config)
-    card = dataclasses.replace(
-        model.card,
-        preprocess=_preprocess(config, model.card.preprocess, data),
-        num_classes=classes,
-        class_names=data.class_names,
-    )
-    with torch.no_grad():
-        found = model(torch.rand(1, 3, card.preprocess.size, card.preprocess.size, device=model.device)).shape[1]
+    how = _preprocess(config, model.card.preprocess, data)
+    found = _classes(model, how.size)
     if found != classes:
         raise UserError(f"{config.init or config.arch} gives {found} classes, {data.name} has {classes}; give another")
-    model.card = card
+    model.card = dataclasses.replace(model.card, preprocess=how, num_classes=classes, class_names=data.class_names)
     return model
+
+
+def _classes(model: Classifier, size: int) -> int:
+    """How many logits it gives, and whether it takes images of this size at all."""
+    try:
+        with torch.no_grad():
+            return model(torch.zeros(1, 3, size, size, device=model.device)).shape[1]
+    except (RuntimeError, AssertionError, ValueError) as error:
+        why = str(error).partition("\n")[0]
+        raise UserError(f"{model.card.name} cannot take images of {size} × {size} ({why}); give --img-size") from None
 
 
 def _built(config: TrainConfig, classes: int) -> Classifier:

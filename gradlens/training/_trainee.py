@@ -7,14 +7,12 @@ from typing import Any
 
 import torch
 from timm.utils import ModelEmaV3
-from torch import Tensor
 
-from gradlens._types import UserError
-from gradlens.engines import StepStats, training_preflight
+from gradlens._types import Batch, UserError
+from gradlens.engines import training_preflight
 from gradlens.models import Classifier, save_checkpoint
 from gradlens.training._batches import TrainingBatches
 from gradlens.training._config import TrainConfig
-from gradlens.training._methods import Moment
 from gradlens.training._objective import Objective
 from gradlens.training._processes import average_gradients
 from gradlens.training._setup import Schedule, arch_kwargs, make_optimizer, on_cpu
@@ -30,7 +28,6 @@ class Trainee:
         self.schedule = Schedule(config, self.optimizer, batches.updates)
         self.schedule.set(0)
         self.ema = ModelEmaV3(model.net, config.ema) if config.ema else None
-        self._accumulate = config.accumulate
 
     @property
     def evaluated(self) -> Classifier:
@@ -57,17 +54,17 @@ class Trainee:
         self.optimizer.zero_grad()
         return size
 
-    def check(self, stats_of: Any) -> None:
+    def check(self, batch: Batch) -> None:
         """Whether a penalised step is possible at all, before an hour is lost."""
         if self.objective.penalty is None:
             return
-        found = training_preflight(self.model, stats_of, self.objective.penalty, self.config.engine)
+        found = training_preflight(self.model, batch, self.objective.penalty, self.config.engine)
         if found.obstacles:
             raise UserError(found.obstacles[0])
 
     def save(self, path: Path, training: dict[str, Any] | None = None) -> None:
         """A checkpoint that ``load_model`` opens with no flags; with ``training`` one that can be resumed."""
-        card, extra = self.model.card, {}
+        card, extra = self.model.card, dict[str, Any]()
         if self.ema:
             extra["ema"] = on_cpu(self.ema.module.state_dict())
         if training is not None:
