@@ -18,9 +18,11 @@ from gradlens._statistics import inference
 from gradlens._table import Table
 from gradlens._types import UserError
 
-# Columns that say which image it is, not what was measured; codes end in _flag.
+# Columns that say which image it is, not what was measured.
 IDENTITY = ("index", "label", "prediction")
 MOST_PRIMARY = 5
+# Codes, and what stands beside a measure to judge it by: to be asked for by name.
+BESIDE = ("_flag", "_null", "_p")
 
 Runs = Sequence[Run] | Mapping[str, Run | Sequence[Run]]
 
@@ -147,4 +149,9 @@ def _plan(
 def measures(run: Run) -> list[str]:
     """The columns that hold a measure of each image."""
     numeric = run.samples.select_dtypes(["number", "bool"]).columns
-    return [c for c in numeric if c not in IDENTITY and not c.partition("[")[0].partition("@")[0].endswith("_flag")]
+    return [c for c in numeric if c not in IDENTITY and not _plain(c).endswith(BESIDE)]
+
+
+def _plain(column: str) -> str:
+    """A column's name without its objective and parameters."""
+    return column.partition("[")[0].partition("@")[0]

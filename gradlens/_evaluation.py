@@ -86,10 +86,9 @@ class Standing(Evaluate):
 
     def __init__(self, probe: Probe, objective: str):
         super().__init__(self._of_standing, objective)
-        self.probe = probe
-        self.broken = torch.zeros_like(probe.correct)
-        self._last = probe
-        self._value = torch.zeros(len(probe.batch), dtype=torch.float64, device=self.broken.device)
+        self.probe, self._last = probe, probe
+        self.broken = torch.zeros(len(probe.batch), dtype=torch.bool, device=probe.batch.image.device)
+        self._value = torch.zeros_like(self.broken, dtype=torch.float64)
 
     def value(self, image: Tensor) -> Tensor:
         rows = ~self.broken
@@ -106,11 +105,11 @@ class Standing(Evaluate):
         return self._value.clone(), gradient
 
     def _of_standing(self, image: Tensor) -> Probe:
-        self._last = _restricted(self.probe, ~self.broken, image)
+        self._last = _restricted(self.probe, ~self.broken, image, f"gradient:{self.objective}")
         return self._last
 
 
-def _restricted(probe: Probe, rows: Tensor, image: Tensor) -> Probe:
+def _restricted(probe: Probe, rows: Tensor, image: Tensor, *needs: str) -> Probe:
     """A look at other pixels of some of a probe's images."""
     index = probe.batch.index[rows.to(probe.batch.index.device)]
-    return Probe(probe.model, Batch(image.detach(), probe.target[rows], index), seed=probe.seed)
+    return Probe(probe.model, Batch(image.detach(), probe.target[rows], index), seed=probe.seed, needs=needs)

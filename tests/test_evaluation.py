@@ -131,7 +131,7 @@ def test_images_that_still_stand_are_attacked_as_they_would_be_alone(cnn, digits
 def test_minimal_eps_lies_on_its_grid_and_is_the_area_under_the_curve(cnn, digits):
     probe = Probe(cnn, digits[slice(0, 32)])
     columns, summary = summary_of(FAST, probe)
-    eps, accuracy = summary.arrays["curve/eps"], summary.arrays["curve/accuracy"]
+    eps, accuracy = summary.arrays["curve/eps"], summary.arrays["curve/accuracy"] / 100
     np.testing.assert_allclose(eps, [0, 0.005, 0.005 + 0.055 / 3, 0.06 - 0.055 / 3, 0.06, 0.5])
     assert np.isin(columns["eps_min"].numpy(), eps).all()
     assert torch.equal(columns["eps_min"] == 0, ~probe.correct)
@@ -156,8 +156,9 @@ def test_what_the_grid_does_not_break_counts_with_its_top_and_is_told_apart(two_
     assert torch.equal(columns["broken_by"] == UNATTACKED, exact <= 0)
     torch.testing.assert_close(columns["eps_min"][above], torch.full_like(exact[above], high))
     curve = summary.arrays["curve/accuracy"]
-    assert curve[-2] == pytest.approx(above.double().mean().item())
-    assert curve[-1] == summary.scalars["accuracy_large"] == pytest.approx((exact > large).double().mean().item())
+    assert curve[-2] == pytest.approx(100 * above.double().mean().item())
+    assert curve[-1] == pytest.approx(100 * (exact > large).double().mean().item())
+    assert summary.scalars["accuracy_large"] == pytest.approx(curve[-1])
 
 
 def test_masked_gradients_are_given_away_by_square(cnn, digits):
@@ -169,9 +170,10 @@ def test_masked_gradients_are_given_away_by_square(cnn, digits):
     chosen = MinimalEps(low=0.001, high=0.2, points=2, steps=2, restarts=1, queries=40, checked=0)
     columns, summary = summary_of(chosen, Probe(Rounded(), batch))
     assert (columns["broken_by"] == SQUARE).double().mean() > 0.2
-    assert summary.scalars["only_square"] == (columns["broken_by"] == SQUARE).double().mean().item()
+    share = (columns["broken_by"] == SQUARE).double().mean().item()
+    assert summary.scalars["only_square"] == pytest.approx(100 * share)
     _, sound = summary_of(chosen, Probe(cnn, batch))
-    assert sound.scalars["only_square"] < 0.05
+    assert sound.scalars["only_square"] < 5
 
 
 def test_more_steps_are_tried_just_below_where_an_image_breaks(cnn, digits):
@@ -191,7 +193,7 @@ def test_more_steps_are_tried_just_below_where_an_image_breaks(cnn, digits):
     assert all(code == expected for code, expected in found)
     assert {BROKE, WITHSTOOD} <= {code for code, _ in found}
     codes = np.array([code for code, _ in found])
-    assert summary.scalars["more_steps_break"] == pytest.approx((codes == BROKE).sum() / (codes > 0).sum())
+    assert summary.scalars["more_steps_break"] == pytest.approx(100 * (codes == BROKE).sum() / (codes > 0).sum())
     assert summary.scalars["more_steps_checked"] == (codes > 0).sum()
 
 

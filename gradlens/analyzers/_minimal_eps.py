@@ -7,19 +7,22 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from gradlens._evaluation import Member, first_to_break, worst_of
 from gradlens._probe import Probe
 from gradlens._randomness import image_uniform
 from gradlens._registry import analyzer, suffix
-from gradlens._statistics.intervals import mean_interval
+from gradlens._statistics.intervals import mean_interval, quantile_interval, share_interval
 from gradlens._types import UserError
 from gradlens.analyzers._base import Analyzer, Reading, Summary
+from gradlens.analyzers._numbers import explained, merged, with_limits
 
 # What broke an image at its minimal ε, in the order of the suite.
 UNATTACKED, MARGIN, LOSS, SQUARE, LARGE, NOTHING = range(6)
 NOT_CHECKED, WITHSTOOD, BROKE = range(3)
+UNCHECKED = "no image of the checked share withstands the grid's first ε"
 
 
 @analyzer
@@ -35,7 +38,7 @@ class MinimalEps(Analyzer):
     the ``checked`` share of images, or not to be checked since it breaks at the grid's first ε.
 
     The mean of ``eps_min`` is the area under accuracy over ε, ``Σ_k (ε_k − ε_{k−1}) acc(ε_{k−1})`` with
-    ε_0 = 0: an upper sum, by less than a step of the grid. Large is robust, unless gradients are masked;
+    ε_0 = 0 and accuracy as a share: an upper sum, too high by less than a step of the grid. Large is robust, unless gradients are masked;
     the signs: accuracy at ``large`` far from zero, Square breaking what gradients could not, twice the
     steps breaking over 1 % more (Athalye et al. 2018, Carlini et al. 2019). Without labels it is the
     prediction's stability.
@@ -46,9 +49,9 @@ class MinimalEps(Analyzer):
     readings = (
         Reading("minimal ε, mean", "eps_min_mean", "area under accuracy over ε; in pixels of [0, 1]"),
         Reading("   median", "eps_min_median", "half the images break below"),
-        Reading("accuracy at large ε", "accuracy_large", "0; above, gradients are masked"),
-        Reading("broken by Square only", "only_square", "share of images; near 0, or gradients are masked"),
-        Reading("broken by more steps", "more_steps_break", "share; above 0.01 the steps are too few"),
+        Reading("accuracy at large ε (%)", "accuracy_large", "0; above, gradients are masked"),
+        Reading("only Square breaks (%)", "only_square", "of all images; near 0, or gradients are masked"),
+        Reading("more steps break (%)", "more_steps_break", "of those checked; above 1 the steps are too few"),
     )
     primary = ("eps_min",)
     # For tests, which cannot wait for the real one.
@@ -105,23 +108,23 @@ class MinimalEps(Analyzer):
         ]
 
     def summarize(self, samples: pd.DataFrame, tallies: Mapping[str, Any]) -> Summary:
-        """Mean with its 95 % interval, median, signs of masking; accuracy at 0, every ε of the grid and ``large``."""
+        """Mean and median with 95 % intervals, signs of masking; accuracy at 0, every ε of the grid and ``large``."""
         eps, by, more = (samples[name].to_numpy() for name in ("eps_min", "broken_by", "more_steps"))
-        mean, low, high = mean_interval(eps)
         checked = more != NOT_CHECKED
         scalars = {
-            "eps_min_mean": mean,
-            "eps_min_low": low,
-            "eps_min_high": high,
-            "eps_min_median": float(np.median(eps)) if len(eps) else np.nan,
-            "accuracy_large": float(np.mean(by == NOTHING)),
-            "only_square": float(np.mean(by == SQUARE)),
-            "more_steps_break": float(np.mean(more[checked] == BROKE)) if checked.any() else np.nan,
-            "more_steps_checked": int(checked.sum()),
+            **with_limits("eps_min_mean", mean_interval(eps)),
+            **with_limits("eps_min_median", quantile_interval(eps)),
+            **with_limits("accuracy_large", _percent(by == NOTHING)),
+            **with_limits("only_square", _percent(by == SQUARE)),
         }
-        radii = np.array([0, *self.grid, self.large])
+        reach = explained(with_limits("more_steps_break", _percent(more[checked] == BROKE)), UNCHECKED)
         # Broken at the grid's top is not withstanding it, though eps_min is the same.
         beyond = np.where(by == NOTHING, np.inf, np.where(by == LARGE, self.large, eps))
-        curve = {"curve/eps": radii, "curve/accuracy": (beyond[None] > radii[:, None]).mean(1)}
-        reason = "no image of the checked share withstands the grid's first ε"
-        return Summary(scalars, curve, {} if checked.any() else {"more_steps_break": reason})
+        radii = np.array([0, *self.grid, self.large])
+        curve = {"curve/eps": radii, "curve/accuracy": 100 * (beyond[None] > radii[:, None]).mean(1)}
+        return merged([Summary(scalars, curve), reach, Summary({"more_steps_checked": int(checked.sum())})])
+
+
+def _percent(flags: NDArray[np.bool_]) -> tuple[float, float, float]:
+    share, low, high = share_interval(int(flags.sum()), len(flags))
+    return 100 * share, 100 * low, 100 * high

@@ -17,7 +17,7 @@ class Evaluate:
     """
 
     def __init__(self, look: Callable[[Tensor], Probe], objective: str = "loss"):
-        self._look, self._name = look, objective.removeprefix("-")
+        self._look, self.objective = look, objective.removeprefix("-")
         self._sign = -1 if objective.startswith("-") else 1
 
     def value(self, image: Tensor) -> Tensor:
@@ -25,14 +25,14 @@ class Evaluate:
         look = self._look(image)
         # As a leaf that wants no gradient; the parameters are frozen.
         look.image = image.detach()
-        return self._sign * look.value(self._name)
+        return self._sign * look.value(self.objective)
 
     def __call__(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """The value ``(B,)`` and its gradient ``(B, C, H, W)``, whose size may differ from image to image."""
         look = self._look(image)
-        direction, scale = look.scaled_gradient(self._name)
+        direction, scale = look.scaled_gradient(self.objective)
         # A step follows the direction only, so the scale that could underflow is left out.
-        return self._sign * look.value(self._name), self._sign * direction * (scale > 0).view(-1, 1, 1, 1)
+        return self._sign * look.value(self.objective), self._sign * direction * (scale > 0).view(-1, 1, 1, 1)
 
     def target(self, image: Tensor) -> Tensor:
         """The labels ``(B,)`` that the images are to lose."""

@@ -40,6 +40,7 @@ def edge_concentration(runs: Sequence[Run]) -> Figure:
             _stairs(ax, null, bins, color, f"{run.label}, null", filled=False)
         ax.set_xlabel(title)
         ax.set_ylim(bottom=0)
+        ax.locator_params(axis="x", nbins=5)
     for ax in axes[:, 0]:
         ax.set_ylabel("share of images")
     drawn.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=min(4, 2 * len(runs)))
