@@ -150,7 +150,7 @@ if __name__ == "__main__":
     }
     agreements = {name: exactness(net, batch) for name, (net, batch) in networks.items()}
     costs = {
-        "CNN": cost(digits_cnn(), digits(64), rounds),
+        "CNN": cost(digits_cnn(), digits(128), rounds),
         "ViT-tiny": cost(vit_tiny(64), photos(64, 64), rounds),
     }
     settings = {"relative step": FiniteDifference().relative_step, "steps from check to check": CHECKED.check_every}

@@ -142,14 +142,16 @@ def _plan(
         raise UserError(f"{len(primary)} primary columns; declare at most {MOST_PRIMARY}, the others are exploratory")
     if len(declared) > MOST_PRIMARY:
         notes.append(f"{len(declared)} columns are declared primary; the first {MOST_PRIMARY} were taken")
-    chosen = list(dict.fromkeys([*declared[:MOST_PRIMARY], *(columns or shared)]))
+    chosen = list(
+        dict.fromkeys([*declared[:MOST_PRIMARY], *(columns or (c for c in shared if not _plain(c).endswith(BESIDE)))])
+    )
     return _Plan(chosen, np.arange(len(chosen)) >= len(declared[:MOST_PRIMARY]), notes)
 
 
 def measures(run: Run) -> list[str]:
     """The columns that hold a measure of each image."""
     numeric = run.samples.select_dtypes(["number", "bool"]).columns
-    return [c for c in numeric if c not in IDENTITY and not _plain(c).endswith(BESIDE)]
+    return [c for c in numeric if c not in IDENTITY]
 
 
 def _plain(column: str) -> str:

@@ -108,9 +108,10 @@ def activation_layers(model: nn.Module) -> list[str]:
 
 
 def is_activation(module: nn.Module) -> bool:
-    """Whether a leaf module is one of torch's or timm's elementwise activations."""
+    """Whether a leaf module is one of torch's, timm's or our elementwise activations."""
     home = type(module).__module__
-    known = home == "torch.nn.modules.activation" or home.startswith("timm.layers.activations")
+    own = ("torch.nn.modules.activation", "gradlens.models._activation_kinds")
+    known = home in own or home.startswith("timm.layers.activations")
     softmaxes = (nn.Softmax, nn.LogSoftmax, nn.Softmax2d, nn.Softmin, nn.MultiheadAttention)
     gates = (nn.Sigmoid, nn.Hardsigmoid)
     return known and not isinstance(module, softmaxes + gates) and "igmoid" not in type(module).__name__

@@ -519,3 +519,11 @@ def test_mistakes_are_one_line(line, place, capsys):
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert [w for w in MISTAKES[line] if w not in said] == [], said
+
+
+def test_what_stands_beside_a_measure_is_compared_when_asked_for():
+    a, b = fake("a"), fake("b")
+    for run in (a, b):
+        run.samples["l1_null"] = run.samples["l1"] / 2
+    assert "l1_null" not in set(compare([a, b]).frame["column"])
+    assert set(compare([a, b], columns=["l1_null"]).frame["column"]) == {"l1_null"}

@@ -445,6 +445,17 @@ def test_quantile_limit_of_an_exact_tail_is_an_order_statistic(rng, n, p, rank):
     assert high == pytest.approx(-x[rank - 1], rel=1e-9)
 
 
+@pytest.mark.parametrize(("n", "p"), [(60, 0.9), (500, 0.99), (40, 0.2)])
+def test_quantile_limit_between_order_statistics_errs_as_often_as_it_says(rng, n, p):
+    between = quantile_interval(np.arange(n), p)[1]
+    rank, weight = int(between) + 1, between % 1
+    # Two neighbouring order statistics of n uniform numbers.
+    here = rng.beta(rank, n + 1 - rank, 400_000)
+    following = here + (1 - here) * rng.beta(1, n - rank, 400_000)
+    assert 0.1 < weight < 0.95
+    assert np.mean(here + weight * (following - here) > p) == pytest.approx(0.025, abs=0.0015)
+
+
 @pytest.mark.parametrize(("n", "p"), [(500, 0.5), (500, 0.9), (500, 0.99), (15, 0.5)])
 def test_quantile_interval_covers_as_often_as_it_says(rng, n, p):
     found = [quantile_interval(x, p) for x in rng.lognormal(size=(2500, n))]

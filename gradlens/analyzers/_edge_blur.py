@@ -41,7 +41,7 @@ class EdgeBlur(Analyzer):
 
     def summarize(self, samples: pd.DataFrame, tallies: Mapping[str, Any]) -> Summary:
         """The curve's means with 95 % intervals."""
-        scalars = {}
+        scalars: dict[str, float] = {}
         for name in (f"edge_corr_contour_blur{s}" for s in BLURS):
             mean, low, high = mean_interval(samples[name])
             scalars |= {f"{name}_mean": mean, f"{name}_low": low, f"{name}_high": high}

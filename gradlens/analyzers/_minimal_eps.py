@@ -38,10 +38,10 @@ class MinimalEps(Analyzer):
     the ``checked`` share of images, or not to be checked since it breaks at the grid's first ε.
 
     The mean of ``eps_min`` is the area under accuracy over ε, ``Σ_k (ε_k − ε_{k−1}) acc(ε_{k−1})`` with
-    ε_0 = 0 and accuracy as a share: an upper sum, too high by less than a step of the grid. Large is robust, unless gradients are masked;
-    the signs: accuracy at ``large`` far from zero, Square breaking what gradients could not, twice the
-    steps breaking over 1 % more (Athalye et al. 2018, Carlini et al. 2019). Without labels it is the
-    prediction's stability.
+    ε_0 = 0 and accuracy as a share: an upper sum, too high by less than a step of the grid. Large is
+    robust, unless gradients are masked; the signs: accuracy at ``large`` far from zero, Square breaking
+    what gradients could not, twice the steps breaking over 1 % more (Athalye et al. 2018, Carlini et al.
+    2019). Without labels it is the prediction's stability.
 
     low, high, points: the grid. It costs some 300 gradients and 1,000 forward passes an image.
     """

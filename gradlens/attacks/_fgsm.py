@@ -26,6 +26,6 @@ def fgsm(
     """
     ball = Ball(image, norm, eps)
     start = ball.start(noise) if random_start else image
-    size = step_size or (1.25 if random_start else 1) * ball.eps
+    size = (1.25 if random_start else 1) * ball.eps if step_size is None else step_size
     _, gradient = evaluate(start)
     return ball.nearest(start + size * ball.steepest(gradient))

@@ -76,6 +76,8 @@ def _print(settings: list[Setting], best: Setting) -> None:
             last = {**result.history[-1], **result.test}
             scores = ", ".join(f"{k} {v:.1%}" for k, v in last.items() if k.startswith(("train_", "val_", "test_")))
             print(f"{what or result.checkpoint.parent.name}, seed {seed}: {scores}; wrote {result.checkpoint}")
+        for seed, why in setting.diverged.items():
+            print(f"{what}, seed {seed}: {why}")
     if len(settings) > 1:
         print(f"best on val: {', '.join(f'{k}={v}' for k, v in best.changed.items())}, {best.score:.1%}")
 

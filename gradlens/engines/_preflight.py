@@ -6,7 +6,6 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from gradlens._hooks import measuring
 from gradlens._types import Batch
 from gradlens.engines._agreement import penalty_gradient
 from gradlens.engines._double_backward import double_backward
@@ -34,8 +33,9 @@ def training_preflight(
     if obstacles:
         return Preflight(obstacles, [])
     some = batch[slice(0, IMAGES)]
-    notes = _fused_attention(model, some, engine)
-    exact = _failure(double_backward, model, some, penalty)
+    with _Calls("scaled_dot_product_attention") as attention:
+        exact = _failure(double_backward, model, some, penalty)
+    notes = _fused_attention(attention.count, engine)
     if engine == "double_backward":
         return Preflight([f"{cause}; {remedy}" for cause, remedy in exact], notes)
     obstacles = [f"{cause}; {remedy}" for cause, remedy in _failure(FiniteDifference(), model, some, penalty)]
@@ -67,13 +67,10 @@ def _short_precision(model: nn.Module, batch: Batch, engine: str) -> list[str]:
     return []
 
 
-def _fused_attention(model: nn.Module, batch: Batch, engine: str) -> list[str]:
-    with measuring(model), torch.no_grad(), _Calls("scaled_dot_product_attention") as calls:
-        model(batch.image)
-    if not calls.count:
-        return []
+def _fused_attention(calls: int, engine: str) -> list[str]:
     where = "each step" if engine == "double_backward" else "each check"
-    return [f"fused attention ({calls.count} calls) has no second derivative; {where} runs it on torch's math backend"]
+    line = f"fused attention ({calls} calls) has no second derivative; {where} runs it on torch's math backend"
+    return [line] if calls else []
 
 
 def _failure(engine: Engine, model: nn.Module, batch: Batch, penalty: Penalty) -> list[tuple[str, str]]:

@@ -6,7 +6,7 @@ from torch import nn
 
 from gradlens._hooks import is_activation
 from gradlens._types import UserError
-from gradlens.models._activation_kinds import ACTIVATIONS, SmoothReLU, kind_of, make_activation
+from gradlens.models._activation_kinds import ACTIVATIONS, kind_of, make_activation
 from gradlens.models._classifier import Classifier, ModelCard
 from gradlens.models._functional import called_activations, called_as_statements, replace_calls, swapped_class
 
@@ -68,7 +68,7 @@ def activation_names(model: nn.Module) -> tuple[str, ...]:
 
 def _is_site(module: nn.Module) -> bool:
     # A GLU halves the channels, so nothing elementwise can stand in its place.
-    return (is_activation(module) or isinstance(module, SmoothReLU)) and not isinstance(module, nn.GLU)
+    return is_activation(module) and not isinstance(module, nn.GLU)
 
 
 def _is_librarys(module: nn.Module) -> bool:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from gradlens.models._activation_kinds import make_activation
 
 
 def digits_cnn(num_classes: int = 10, activation: str = "gelu", width: int = 16) -> nn.Sequential:
     """A CNN for 32 × 32 images: three 3 × 3 convolutions with BatchNorm (16-32-64 channels), pooled."""
-    from gradlens.models._activations import ACTIVATIONS
-
-    act, w = ACTIVATIONS[activation], width
+    w, act = width, partial(make_activation, activation)
     return nn.Sequential(
         *(nn.Conv2d(3, w, 3, padding=1, bias=False), nn.BatchNorm2d(w), act()),
         *(nn.Conv2d(w, 2 * w, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(2 * w), act()),

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
 
 import torch
 from PIL import Image
@@ -38,13 +37,10 @@ class TrainingBatches(Batches):
         self._transform = picture_transform(config, data.preprocess)
         pixels = len(data) * 3 * data.preprocess.size**2
         self._kept: dict[int, Tensor] | None = {} if 4 * pixels < KEPT_IN_MEMORY and not config.workers else None
-        self._order = lru_cache(2)(self._shuffled)
+        self._shuffled: tuple[int, Tensor] = (-1, torch.empty(0))
 
     def __len__(self) -> int:
         return self.per_epoch * self.config.epochs
-
-    def epoch(self, k: int) -> int:
-        return k // self.per_epoch
 
     def __getitem__(self, k: int) -> tuple[int, Batch, dict[int, str]]:
         epoch, place = divmod(k, self.per_epoch)
@@ -82,6 +78,8 @@ class TrainingBatches(Batches):
         set_random_numbers(seed)
         return transform(picture).float() / 255
 
-    def _shuffled(self, epoch: int) -> Tensor:
-        generator = torch.Generator().manual_seed(image_seed(self.config.seed, epoch, "training/order"))
-        return torch.randperm(len(self.data), generator=generator)
+    def _order(self, epoch: int) -> Tensor:
+        if self._shuffled[0] != epoch:
+            generator = torch.Generator().manual_seed(image_seed(self.config.seed, epoch, "training/order"))
+            self._shuffled = epoch, torch.randperm(len(self.data), generator=generator)
+        return self._shuffled[1]

@@ -119,6 +119,7 @@ class TrainConfig:
     """cpu, cuda, …; auto takes the first accelerator."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "out", Path(self.out))
         for name, least in {"epochs": 1, "batch_size": 1, "accumulate": 1, "eval_every": 1, "shift": 0}.items():
             _check(getattr(self, name) >= least, name, getattr(self, name), f"at least {least}")
         _check(self.lr > 0, "lr", self.lr, "a positive learning rate")

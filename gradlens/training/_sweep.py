@@ -15,6 +15,7 @@ from gradlens._registry import split_specs
 from gradlens._types import UserError
 from gradlens.training._config import TrainConfig, make_config
 from gradlens.training._loop import TrainResult, train
+from gradlens.training._training import DivergedError
 
 
 class Setting(NamedTuple):
@@ -22,10 +23,13 @@ class Setting(NamedTuple):
 
     changed: dict[str, str]
     results: dict[int, TrainResult]
+    diverged: dict[int, str]
 
     @property
     def score(self) -> float:
-        """Mean over seeds of the last epoch's val accuracy, under attack where it was measured."""
+        """Mean over seeds of the last epoch's val accuracy, under attack where it was measured; lowest if one diverged."""
+        if self.diverged:
+            return -math.inf
         return float(np.mean([_score(result.history[-1]) for result in self.results.values()]))
 
 
@@ -66,9 +70,18 @@ def sweep(
     for values in itertools.product(*grid.values()):
         changed = dict(zip(grid, values, strict=True))
         ones = {seed: _one(config, changed, seed, len(seeds) > 1) for seed in seeds}
-        results = {seed: train(one, resume=resume, progress=progress) for seed, one in ones.items()}
-        settings.append(Setting(changed, results))
-    best = max(settings, key=lambda s: -math.inf if math.isnan(s.score) else s.score)
+        setting = Setting(changed, {}, {})
+        for seed, one in ones.items():
+            try:
+                setting.results[seed] = train(one, resume=resume, progress=progress)
+            except DivergedError as error:
+                if not grid:
+                    raise
+                setting.diverged[seed] = str(error)
+        settings.append(setting)
+    best = max(settings, key=lambda setting: setting.score)
+    if best.diverged:
+        raise UserError(f"every setting of the grid diverged; the last: {next(iter(best.diverged.values()))}")
     if config.test_split:
         for seed in seeds:
             one = _one(config, best.changed, seed, len(seeds) > 1)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import math
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from gradlens.training._config import TrainConfig
 from gradlens.training._objective import Objective
 from gradlens.training._processes import average_gradients
 from gradlens.training._setup import Schedule, arch_kwargs, make_optimizer, on_cpu
+
+LOG = logging.getLogger("gradlens")
 
 
 class Trainee:
@@ -59,6 +62,8 @@ class Trainee:
         if self.objective.penalty is None:
             return
         found = training_preflight(self.model, batch, self.objective.penalty, self.config.engine)
+        for note in found.notes:
+            LOG.info(note)
         if found.obstacles:
             raise UserError(found.obstacles[0])
 

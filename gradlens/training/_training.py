@@ -29,6 +29,10 @@ from gradlens.training._trainee import Trainee
 LOG = logging.getLogger("gradlens")
 
 
+class DivergedError(UserError):
+    """The loss has left the numbers; the last good checkpoint is kept."""
+
+
 class Training:
     """The steps of a training run, in the loop's words, and how far it is."""
 
@@ -85,7 +89,9 @@ class Training:
         norm = self.trainee.update(updates)
         if total([float(not (self._finite and math.isfinite(norm)))])[0]:
             kept = f"the last good checkpoint is {self.last}" if self.last.exists() else "no epoch was finished"
-            raise UserError(f"the loss diverged at update {updates} (not a number); {kept}: lower --lr, or --clip 1")
+            raise DivergedError(
+                f"the loss diverged at update {updates} (not a number); {kept}: lower --lr, or --clip 1"
+            )
 
     def finish_epoch(self) -> None:
         """A row of the history: how well it does, on val and on some of what it was trained on."""
