@@ -9,6 +9,7 @@ the same tensors; once on the model as it was loaded, and once on our folded cop
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -18,6 +19,10 @@ from side_by_side import in_turns, ratio, write
 from gradlens import Batch, Preprocess, Probe, load_data, load_model
 from gradlens._loop import measurement
 from gradlens.analyzers import STANDARD, choose_analyzers
+from gradlens.analyzers._confounders import Confounders
+from gradlens.analyzers._edge_concentration import EdgeConcentration
+from gradlens.analyzers._edge_scores import scores
+from gradlens.data import Data
 from gradlens.models import Classifier
 
 BATCH = 16
@@ -46,6 +51,19 @@ def measuring(model: Classifier, data: Data, pilot: Batch, chosen: list[str]):
     return run
 
 
+def controls(model: Classifier, pilot: Batch, batch: Batch) -> dict[str, Callable[[], object]]:
+    """What the confounders' partial correlations and the null bank take, apart from all else."""
+    edges = EdgeConcentration()
+    edges.fit(Probe(model, pilot))
+    probe = Probe(model, batch)
+    confounders, _, forms = edges._seen(probe)
+    # A partial correlation: the confounders of an image, and the residuals of log |g| and of its ranks.
+    ways = {"confounders": lambda: Confounders(batch.image)}
+    ways["residuals"] = lambda: (confounders.residual(forms.log), confounders.residual(forms.ranks))
+    ways["null bank"] = lambda: scores(forms, edges._bank, confounders)
+    return ways
+
+
 if __name__ == "__main__":
     torch.set_num_threads(2)
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 7
@@ -58,11 +76,12 @@ if __name__ == "__main__":
     ways["gradient alone"] = lambda: Probe(folded, batch, needs=("gradient:loss",)).gradient()
     for name in STANDARD:
         # Units alone need no gradient: their cost is what they add to a measure that does.
-        run = measuring(folded, pilot, [name] if name != "class_selectivity" else ["sample_asymmetry", name])
+        run = measuring(folded, data, pilot, [name] if name != "class_selectivity" else ["sample_asymmetry", name])
         ways[name] = lambda run=run: run(batch)
-    whole = measuring(folded, pilot, list(STANDARD))
+    whole = measuring(folded, data, pilot, list(STANDARD))
     ways["standard"] = lambda: whole(batch)
-    seconds = in_turns(ways, rounds)
+    extra = controls(folded, pilot, batch)
+    seconds = in_turns(ways | extra, rounds)
     cores = torch.get_num_threads()
     # The least of several times is the one with the least of other programs in it.
     least = {name: min(times) * 1e3 * cores / BATCH for name, times in seconds.items()}
@@ -76,6 +95,7 @@ if __name__ == "__main__":
             "standard over the bare loop": ratio(seconds, "standard", "bare"),
             "standard over the bare loop on the folded model": ratio(seconds, "standard", "bare, folded"),
             "ms an image and core beyond the gradient": cost,
+            "ms an image and core of the null bank and partials": {name: least[name] for name in extra},
             "ms an image and core of the bare loop": least["bare"],
         },
     )
