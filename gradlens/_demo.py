@@ -7,22 +7,19 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
-import torch.nn.functional as F
 from rich.console import Console
-from torch import Tensor, nn
 
 from gradlens._files import make_folder
 from gradlens._results import Run
 from gradlens._run import analyze
 from gradlens._terminal import print_runs
-from gradlens._types import Preprocess, UserError
-from gradlens.data import Data, load_data
-from gradlens.models import load_model, save_checkpoint
-from gradlens.models._zoo import digits_cnn
+from gradlens._types import UserError
+from gradlens.data import load_data
+from gradlens.models import load_model
 from gradlens.plotting import draw, save
+from gradlens.training._config import TrainConfig
+from gradlens.training._loop import train
 
-MEAN, STD = (0.5,) * 3, (0.5,) * 3
 FIGURES = (
     "gradient_gallery",
     "gradient_norm_distribution",
@@ -64,43 +61,21 @@ def _clear(out: Path) -> None:
 
 
 def _train(checkpoint: Path, epochs: int) -> None:
-    train = load_data("digits", "train")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        net = digits_cnn()
-        _fit(net, train, epochs)
-    described = {"activation": "gelu", "mean": MEAN, "std": STD, "class_names": train.class_names}
-    save_checkpoint(
-        checkpoint,
-        net.state_dict(),
+    """The preset digits-natural, with its smaller evaluation."""
+    config = TrainConfig(
+        data="digits",
         arch="digits_cnn",
-        preprocess=Preprocess(size=32, crop_pct=1.0),
-        num_classes=10,
-        **described,
+        out=checkpoint.parent / "training",
+        epochs=epochs,
+        lr=4e-3,
+        warmup_epochs=min(5, epochs - 1),
+        shift=2,
+        label_smoothing=0.05,
+        eval_eps=0.05,
+        eval_every=epochs,
+        eval_images=100,
     )
-
-
-def _fit(net: nn.Module, data: Data, epochs: int) -> None:
-    """AdamW with a one-cycle schedule and small random shifts."""
-    image, label = torch.stack([x for x, *_ in data]), torch.as_tensor(data.labels)
-    optimizer = torch.optim.AdamW(net.parameters(), weight_decay=0.05)
-    steps = epochs * (len(image) // 64)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=steps)
-    net.train()
-    for _ in range(epochs):
-        for rows in torch.randperm(len(image))[: len(image) // 64 * 64].split(64):
-            x = (_shifted(image[rows]) - 0.5) / 0.5
-            loss = F.cross_entropy(net(x), label[rows], label_smoothing=0.05)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-    net.eval()
-
-
-def _shifted(image: Tensor, most: int = 2) -> Tensor:
-    down, along = torch.randint(-most, most + 1, (2,)).tolist()
-    return image.roll((down, along), (2, 3))
+    shutil.copy(train(config).checkpoint, checkpoint)
 
 
 def _figure(spec: str, runs: list[Run], out: Path) -> Path:

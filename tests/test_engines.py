@@ -134,7 +134,7 @@ def test_engines_agree_in_both_modes_of_batchnorm(cnn, batch, penalised, mode):
 @gradnorm_and_edge
 @pytest.mark.parametrize("activation", ["gelu", "relu"])
 def test_engines_agree_on_a_residual_network_with_its_max_pool(batch, penalised, activation):
-    net = timm.create_model("resnet18", num_classes=10)
+    net = timm.create_model("resnet18", num_classes=10, channels=(16, 32, 64, 128), stem_width=16)
     gl.swap_activations(net, activation)
     assert_agrees(classifier(net), batch[slice(0, 4)], penalised)
 
@@ -340,8 +340,7 @@ def test_base_points_graph_is_freed_before_the_second_pass(cnn, batch):
     with torch.autograd.graph.saved_tensors_hooks(Held, lambda held: held.tensor):
         FiniteDifference()(cnn, batch, GRADNORM, 1.0)
     assert after[0] >= 9
-    # The penalty's own graph may still be there.
-    assert before == [0, 1]
+    assert before == [0, 0]
 
 
 def test_drawn_class_stays_where_it_was():

@@ -320,6 +320,20 @@ def test_clean_mistakes_are_not_robust(cnn, digits):
     assert not flags[~probe.correct].any()
 
 
+def test_attack_that_overshoots_into_the_right_class_does_not_count(batch):
+    class Wave(nn.Module):
+        def forward(self, image):
+            value = torch.sin(30 * image.mean((1, 2, 3)))
+            return nn.functional.one_hot(batch.target, 10) * value[:, None]
+
+    gray = Batch(torch.full_like(batch.image, 0.15), batch.target, batch.index)
+    probe = Probe(Wave(), gray)
+    assert not probe.correct.any()
+    assert gl.attack(probe, "fgsm", eps=0.12).correct.all()
+    (flags,) = Robustness(attack="fgsm", eps=0.12).measure(probe).values()
+    assert not flags.any()
+
+
 def test_no_radius_leaves_the_clean_accuracy(cnn, digits):
     probe = Probe(cnn, digits)
     (flags,) = Robustness(eps=0.0).measure(probe).values()

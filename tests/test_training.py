@@ -417,6 +417,21 @@ def test_diverging_learning_rate_stops(tmp_path):
         train(config(tmp_path, opt="sgd", lr=1e30, epochs=3, sched="constant", clip=None))
 
 
+def test_weights_that_an_epochs_last_update_ruined_are_not_saved(tmp_path, monkeypatch):
+    update = Trainee.update
+
+    def ruining(self, done):
+        norm = update(self, done)
+        if done == 8:
+            self.model.net[0].weight.data[0] = math.inf
+        return norm
+
+    monkeypatch.setattr(Trainee, "update", ruining)
+    with pytest.raises(UserError, match="diverged at update 8"):
+        train(config(tmp_path))
+    gl.load_model(tmp_path / "run" / "last.pt")
+
+
 def test_full_disk_is_one_line(tmp_path, monkeypatch):
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
@@ -469,6 +484,15 @@ def test_unlabelled_data_are_refused(tmp_path):
             Image.new("RGB", (32, 32), (i, 0, 0)).save(folder / split / f"{i}.png")
     with pytest.raises(UserError, match="label"):
         train(config(tmp_path, data=str(folder)))
+
+
+def test_splits_of_other_classes_are_refused(tmp_path):
+    for split, names in (("train", "ab"), ("val", "ac")):
+        for name in names:
+            (tmp_path / "data" / split / name).mkdir(parents=True)
+            Image.new("RGB", (32, 32)).save(tmp_path / "data" / split / name / "0.png")
+    with pytest.raises(UserError, match=r"other classes than the images trained on \(b, c\)"):
+        train(config(tmp_path, data=str(tmp_path / "data")))
 
 
 def test_resume_refuses_another_recipe_and_start_refuses_a_folder_in_use(tmp_path):

@@ -89,8 +89,7 @@ def logistic_gain(score: ArrayLike, known: ArrayLike, positive: ArrayLike) -> fl
 class _Placements(NamedTuple):
     """For every score, the share of the other group that each image is above of, ties one half.
 
-    positives: ``(S, m)``, of the negatives that each one exceeds. negatives: ``(S, n)``, of the
-    positives that exceed each one. Both have the AUCs as their means.
+    positives ``(S, m)``, whose means are the AUCs; negatives ``(S, n)``.
     """
 
     positives: NDArray
@@ -99,10 +98,9 @@ class _Placements(NamedTuple):
     @classmethod
     def of(cls, scores: Sequence[ArrayLike], positive: ArrayLike) -> _Placements:
         columns, mask = _finite(scores, positive)
-        up, down = columns[:, mask], columns[:, ~mask]
-        below = [_share_below(a, b) for a, b in zip(up, down, strict=True)]
-        above = [1 - _share_below(b, a) for a, b in zip(up, down, strict=True)]
-        return cls(np.stack(below), np.stack(above))
+        groups = columns[:, mask], columns[:, ~mask]
+        pairs = (groups, groups[::-1])
+        return cls(*(np.stack([_share_below(a, b) for a, b in zip(*pair, strict=True)]) for pair in pairs))
 
     def both(self, at_least: int) -> bool:
         """Whether either group has so many images."""

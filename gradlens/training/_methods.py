@@ -56,7 +56,8 @@ def pgd(
     """PGD adversarial training (Madry et al. 2018); the step grows to its size over ``warmup`` epochs."""
     size = (2.5 * eps / max(steps, 1) if step_size is None else step_size) * _grown(moment.epoch, warmup)
     where = {"norm": norm, "random_start": random_start, "keep_worst": keep_worst}
-    return _attacked("pgd", model, batch, moment, eps=eps, steps=steps, step_size=size, **where)  # type: ignore[arg-type]
+    steps_of = {"eps": eps, "steps": steps, "step_size": size}
+    return _attacked("pgd", model, batch, moment, **steps_of, **where)  # type: ignore[arg-type]
 
 
 def fgsm(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -21,11 +22,17 @@ from gradlens.training._config import TrainConfig
 HALF = (0.5, 0.5, 0.5)
 
 
-def open_split(config: TrainConfig, split: str) -> Data:
-    """Labelled images of one split, as they are."""
+def open_split(config: TrainConfig, split: str, classes: Sequence[str] | None = None) -> Data:
+    """Labelled images of one split, as they are; of these classes where training has told which."""
     data = load_data(config.data, split, config.data_dir, config.limit)
     if not data.labelled:
         raise UserError(f"{data.name} has images without a label, which training needs; give a folder a class")
+    if classes is not None and tuple(classes) != tuple(data.class_names):
+        odd = sorted({*classes} ^ {*data.class_names})
+        raise UserError(
+            f"{data.name} has other classes than the images trained on ({', '.join(odd[:3]) or 'another order'}); "
+            "give every split the same class folders"
+        )
     return data
 
 

@@ -27,7 +27,7 @@ class Setting(NamedTuple):
 
     @property
     def score(self) -> float:
-        """Mean over seeds of the last epoch's val accuracy, under attack where it was measured; lowest if one diverged."""
+        """Mean over seeds of the last val accuracy, under attack where it was measured; −∞ if one diverged."""
         if self.diverged:
             return -math.inf
         return float(np.mean([_score(result.history[-1]) for result in self.results.values()]))

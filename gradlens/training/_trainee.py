@@ -41,6 +41,10 @@ class Trainee:
         twin._modules = {**self.model._modules, "net": self.ema.module}
         return twin.eval()
 
+    @property
+    def finite(self) -> bool:
+        return all(bool(p.isfinite().all()) for p in self.model.parameters())
+
     def set_mode(self, epoch: float) -> None:
         self.model.train(epoch < self.config.eval_mode_from)
 

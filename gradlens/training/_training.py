@@ -43,7 +43,8 @@ class Training:
         before = read_state(self.last) if resume and self.last.exists() else None
         if before:
             check_same(config, before["training"], self.last)
-        train, val = open_split(config, config.train_split), open_split(config, config.val_split)
+        train = open_split(config, config.train_split)
+        val = open_split(config, config.val_split, train.class_names)
         self.model = open_model(config, train)
         join(self.model.device)
         self.data, self.val = (d.bind(self.model.card.preprocess) for d in (train, val))
@@ -87,7 +88,10 @@ class Training:
         """One step of the optimiser, unless the loss has left the numbers."""
         updates = self.done // self.config.accumulate
         norm = self.trainee.update(updates)
-        if total([float(not (self._finite and math.isfinite(norm)))])[0]:
+        # The last update of an epoch has no loss after it that would tell what it did to the weights.
+        ends = self.done % self.batches.per_epoch == 0
+        good = self._finite and math.isfinite(norm) and not (ends and not self.trainee.finite)
+        if total([float(not good)])[0]:
             kept = f"the last good checkpoint is {self.last}" if self.last.exists() else "no epoch was finished"
             raise DivergedError(
                 f"the loss diverged at update {updates} (not a number); {kept}: lower --lr, or --clip 1"
@@ -135,7 +139,8 @@ class Training:
         """Accuracies on the test split, where one was named."""
         if not self.config.test_split:
             return {}
-        data = open_split(self.config, self.config.test_split).bind(self.model.card.preprocess)
+        test = open_split(self.config, self.config.test_split, self.model.card.class_names)
+        data = test.bind(self.model.card.preprocess)
         scores = {"test_top1": self._accuracy(data)}
         return {**scores, "test_pgd10": self._accuracy(data, self.config.radius)} if self.config.radius else scores
 
