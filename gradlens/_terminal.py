@@ -107,10 +107,12 @@ def _cell(summary: Mapping[str, Any], key: str) -> str:
     value = summary.get(key)
     if value is None or not math.isfinite(value):
         return "–"
-    stem = key.removesuffix("_mean")
-    low, high = summary.get(f"{stem}_low"), summary.get(f"{stem}_high")
-    if key.startswith("l1_mean"):
-        low, high = summary.get(f"{key}_low"), summary.get(f"{key}_high")
+    cut = min((key.find(c) for c in "[@" if c in key), default=len(key))
+    name, tail = key[:cut], key[cut:]
+    limits = (
+        (summary.get(f"{s}_low{tail}"), summary.get(f"{s}_high{tail}")) for s in (name, name.removesuffix("_mean"))
+    )
+    low, high = next((pair for pair in limits if None not in pair), (None, None))
     half = "" if low is None or high is None else f" ± {(high - low) / 2:.2g}"
     return f"{value:.4g}{half}"
 

@@ -260,14 +260,26 @@ def of_two_gradients(probe):
     return (probe.gradient("loss") - 0.3 * probe.gradient("margin")).abs().sum((1, 2, 3))
 
 
+def of_two_other_gradients(probe):
+    return (probe.gradient("logsumexp") - 0.3 * probe.gradient("margin")).abs().sum((1, 2, 3)) + 9 * probe.loss
+
+
+def of_the_loss_last(probe):
+    return (0.3 * probe.gradient("margin") - probe.gradient("loss")).abs().sum((1, 2, 3))
+
+
 def of_logits_and_two_gradients(probe):
     return of_two_gradients(probe) * probe.logits.detach().amax(1) + probe.loss
 
 
 @pytest.mark.parametrize(
-    "penalised", [through_logits, through_logits_alone, through_units, of_two_gradients, of_logits_and_two_gradients]
+    "penalised",
+    [
+        *(through_logits, through_logits_alone, through_units),
+        *(of_two_gradients, of_two_other_gradients, of_the_loss_last, of_logits_and_two_gradients),
+    ],
 )
-@pytest.mark.parametrize("loss_weight", [0.0, 1.0])
+@pytest.mark.parametrize("loss_weight", [0.0, 100.0])
 def test_all_that_a_penalty_depends_on_is_kept(cnn, batch, penalised, loss_weight):
     assert_agrees(cnn, batch, penalised, loss_weight=loss_weight)
 
@@ -527,6 +539,18 @@ def test_disagreement_falls_back_and_says_so(batch, monkeypatch, caplog):
         stats = engine(model, batch, EDGE, 1.0)
     assert stats.engine == "finite_difference"
     assert "on with finite differences again" in caplog.messages[0]
+
+
+@pytest.mark.parametrize(("lowest", "engine"), [(1.0, "double_backward"), (0.99, "finite_difference")])
+def test_cosine_decides(cnn, batch, lowest, engine):
+    stats = CheckedFiniteDifference(lowest_cosine=lowest)(cnn, batch, EDGE, 1.0)
+    assert 0.99 < stats.cosine < 1
+    assert stats.engine == engine
+
+
+def test_cosine_that_is_no_number_is_no_agreement(cnn, batch, monkeypatch):
+    monkeypatch.setattr("gradlens.engines._checked.agreement", lambda *_: math.nan)
+    assert CheckedFiniteDifference()(cnn, batch, EDGE, 1.0).engine == "double_backward"
 
 
 def test_fallback_is_exact(batch, monkeypatch):

@@ -179,10 +179,12 @@ class _SmoothedLogs:
         """A large ascending sample ``(N,)``: every value as often as any, with noise from every quantile."""
         each = max(8, self.AT_ONCE // len(self._log))
         level = (np.arange(each) + rng.random((len(self._log), each))) / each
-        return np.sort(self._values(self._log[:, None], ndtri(level)), axis=None)
+        return np.sort(self._values(self._log[:, None], ndtri(level), None), axis=None)
 
-    def _values(self, log: NDArray, noise: NDArray) -> NDArray:
-        return np.exp(self._centre + (log - self._centre + self._bandwidth * noise) * self._shrink)
+    def _values(self, log: NDArray, noise: NDArray, axis: int | None = -1) -> NDArray:
+        drawn = (log - self._centre + self._bandwidth * noise) * self._shrink
+        # Relative to the largest, since no statistic knows the scale, and the square of 1e200 overflows.
+        return np.exp(drawn - drawn.max(axis, keepdims=True))
 
 
 def _lower_limit(x: NDArray, p: float, tail: float) -> float:
