@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from gradlens._types import Batch
-from gradlens.engines._leaf import Leaf, Slopes
+from gradlens.engines._leaf import Cotangent, Leaf, Slopes
 from gradlens.engines._step import Penalty, reduced, trainable
+from gradlens.objectives.probabilities import loss
 
 EPS = 4 / 255
 Terms = Sequence[tuple[float, Callable[[Tensor], Tensor]]]
@@ -31,7 +33,7 @@ class BasePoint:
         self.loss, self.penalty = float(probe.loss.detach().mean()), float(value.detach())
         self.direct = torch.zeros_like(probe.logits) if probe.logits.grad is None else probe.logits.grad.double()
         self.pulls, self._forward = probe.pulls, probe.forward
-        self.loss_cotangent = probe.pulls["loss"].cotangent if "loss" in probe.pulls else probe.cotangent("loss")
+        self.loss_cotangent = Cotangent(partial(loss, target=probe.target), probe.logits)
         used = {of: leaf.grad for of, leaf in leaves.items() if leaf.grad is not None and leaf.grad.count_nonzero()}
         self.directions = dict(sorted(used.items(), key=lambda item: item[0] != "loss"))
 

@@ -70,16 +70,13 @@ class Leaf(Probe):
     def logits(self) -> Tensor:
         return self._output.detach().requires_grad_()
 
-    def cotangent(self, of: str) -> Cotangent:
-        return Cotangent(partial(self._value, of), self.logits)
-
     @cached_property
     def _output(self) -> Tensor:
         with self.forward.first():
             return _run(self)
 
     def _differentiated(self, of: str) -> Tensor:
-        cotangent, keep = self.cotangent(of), bool(self.needs)
+        cotangent, keep = Cotangent(partial(self._value, of), self.logits), bool(self.needs)
         output = self._output if keep or not self.pulls else self._output_again()
         vector = cotangent.at_base.to(output.dtype)
         gradient, *slopes = torch.autograd.grad(

@@ -36,13 +36,9 @@ def edge(
     gradient, edges = probe.gradient(objective), probe.edges(target)
     if form == "saliency":
         gradient = gradient.abs().amax(1, keepdim=True)
-    of = (lambda values: values[None]) if batchwise else (lambda values: values)
-    distance = (_unit_rms(of(gradient)) - _unit_rms(of(edges.expand_as(gradient)))).square()
-    return distance.mean() if batchwise else distance.mean((1, 2, 3))
-
-
-def _unit_rms(values: Tensor) -> Tensor:
-    """Each row at a root mean square of one; rows of zeros stay."""
-    flat = values.flatten(1)
-    rms = torch.linalg.vector_norm(flat, dim=1) / flat.shape[1] ** 0.5
-    return values / torch.where(rms > 0, rms, 1).view(-1, *[1] * (values.ndim - 1))
+    product = (gradient * edges).sum((1, 2, 3))
+    squares = [values.square().sum((1, 2, 3)) for values in (gradient, edges.expand_as(gradient))]
+    if batchwise:
+        product, squares = product.sum(), [values.sum() for values in squares]
+    size = (squares[0] * squares[1]).sqrt()
+    return 2 - 2 * product / size
