@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 import sys
+from collections import Counter
 from collections.abc import Callable
 
 import timm
@@ -88,6 +89,42 @@ def cost(net: nn.Module, batch: Batch, rounds: int) -> dict:
     }
 
 
+def memory(net: nn.Module, batch: Batch) -> dict[str, float]:
+    """The most bytes that a step holds for its backward passes, over a plain step's."""
+    model = classifier(net).train()
+    steps = {"plain": lambda: plain_step(model, batch)}
+    for name, penalty in PENALTIES.items():
+        steps[f"{name}, finite difference"] = lambda p=penalty: FiniteDifference()(model, batch, p, WEIGHT)
+        steps[f"{name}, double backward"] = lambda p=penalty: double_backward(model, batch, p, WEIGHT)
+    held = {name: most_held(step) for name, step in steps.items()}
+    return {name: most / held["plain"] for name, most in held.items() if name != "plain"}
+
+
+def most_held(step: Callable[[], object]) -> int:
+    """Bytes of the storages that autograd keeps, at their most."""
+    users: Counter[int] = Counter()
+    bytes_of: dict[int, int] = {}
+    most = 0
+
+    class Held:
+        def __init__(self, tensor: torch.Tensor):
+            nonlocal most
+            storage = tensor.untyped_storage()
+            self.tensor, self.key = tensor, storage.data_ptr()
+            users[self.key] += 1
+            bytes_of[self.key] = storage.nbytes()
+            most = max(most, sum(bytes_of.values()))
+
+        def __del__(self) -> None:
+            users[self.key] -= 1
+            if not users[self.key]:
+                bytes_of.pop(self.key, None)
+
+    with torch.autograd.graph.saved_tensors_hooks(Held, lambda held: held.tensor):
+        step()
+    return most
+
+
 def pgd3_step(model: Classifier, batch: Batch) -> None:
     model.requires_grad_(False).eval()
     image = (batch.image + EPS * (2 * torch.rand_like(batch.image) - 1)).clamp(0, 1)
@@ -151,7 +188,11 @@ if __name__ == "__main__":
     agreements = {name: exactness(net, batch) for name, (net, batch) in networks.items()}
     costs = {
         "CNN": cost(digits_cnn(), digits(128), rounds),
-        "ViT-tiny": cost(vit_tiny(64), photos(64, 64), rounds),
+        "ViT-tiny": cost(vit_tiny(64), photos(32, 64), rounds),
     }
+    kept = {"CNN": memory(digits_cnn(), digits(128)), "ViT-tiny": memory(vit_tiny(64), photos(32, 64))}
     settings = {"relative step": FiniteDifference().relative_step, "steps from check to check": CHECKED.check_every}
-    write("penalised_step", {**settings, "cost": costs, "with double backward in float64": agreements})
+    write(
+        "penalised_step",
+        {**settings, "cost": costs, "memory over a plain step": kept, "with double backward in float64": agreements},
+    )

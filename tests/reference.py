@@ -55,7 +55,7 @@ def edge_partial(gradient, energy, image, ranks=False):
 def edge_confounders(image):
     """Log luminance, log local contrast, squared radius and distance to the border, ``(H, W)`` each."""
     gray = np.tensordot((0.2125, 0.7154, 0.0721), image, 1)
-    smooth = gaussian_filter(gray, 2, truncate=3, mode="nearest")
+    smooth = between(gaussian_filter(block_means(gray, 2), 1, truncate=3, mode="nearest"), 2)
     height, width = gray.shape
     row, column = np.mgrid[:height, :width]
     radius = ((row + 0.5) / height - 0.5) ** 2 + ((column + 0.5) / width - 0.5) ** 2
@@ -65,15 +65,24 @@ def edge_confounders(image):
 
 
 def local_contrast(gray):
-    """Standard deviation under a Gaussian of 8 pixels, from moments of 4 × 4 blocks, between them bilinear."""
-    blocks = gray.reshape(gray.shape[0] // 4, 4, gray.shape[1] // 4, 4)
-    mean, square = (gaussian_filter(b.mean((1, 3)), 2, truncate=3, mode="nearest") for b in (blocks, blocks**2))
-    deviation = np.sqrt(np.maximum(square - mean**2, 0))
+    """Standard deviation under a Gaussian of 8 pixels, from moments of 4 × 4 blocks."""
+    moments = (block_means(values, 4) for values in (gray, gray**2))
+    mean, square = (gaussian_filter(m, 2, truncate=3, mode="nearest") for m in moments)
+    return between(np.sqrt(np.maximum(square - mean**2, 0)), 4)
+
+
+def block_means(values, block):
+    height, width = values.shape
+    return values.reshape(height // block, block, width // block, block).mean((1, 3))
+
+
+def between(values, block):
+    """Blocks' values at every pixel: linear between the blocks' centres along both axes."""
     for axis in (0, 1):
-        size = deviation.shape[axis]
-        centres, places = np.arange(size) * 4 + 1.5, np.arange(4 * size)
-        deviation = np.apply_along_axis(lambda v, c=centres, p=places: np.interp(p, c, v), axis, deviation)
-    return deviation
+        size = values.shape[axis]
+        centres, places = (np.arange(size) + 0.5) * block - 0.5, np.arange(block * size)
+        values = np.apply_along_axis(lambda v, c=centres, p=places: np.interp(p, c, v), axis, values)
+    return values
 
 
 def edge_spearman(gradient, energy):

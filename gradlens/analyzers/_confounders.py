@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +19,6 @@ from gradlens.edges._filters import Images, Maps, gaussian_blur, luminance
 
 Pixels = Float[Tensor, "b p"]
 
-BLOCK = 4
 FLOOR = 1e-3
 # Standard deviations below this, of logarithms and of what had 1 before, are rounding.
 NEGLIGIBLE = 1e-4
@@ -29,15 +28,15 @@ class Confounders:
     """Projects ``(B, P)`` maps of a batch's images onto what the confounders leave.
 
     Log luminance (Gaussian σ = 2 pixels), log local contrast (standard deviation of the luminance under
-    a Gaussian of σ = 8, from means over 4 × 4 pixels), squared radius, distance to the border, and 1.
+    a Gaussian of σ = 8), squared radius, distance to the border, and 1.
     """
 
     def __init__(self, images: Images):
         gray = luminance(images)
         self._place = place(images.shape[2], images.shape[3], images.device)
-        own = (_log(gaussian_blur(gray, 2.0)), _log(local_contrast(gray)))
-        brightness, contrast = (off_place(values.flatten(1), self._place) for values in own)
-        first = _unit(brightness)
+        own = (_log(brightness(gray)), _log(local_contrast(gray)))
+        luminous, contrast = (off_place(values.flatten(1), self._place) for values in own)
+        first = _unit(luminous)
         along = (contrast * first).sum(1, keepdim=True)
         self._basis = torch.stack([first, _unit(contrast - along * first)], 1)
 
@@ -54,8 +53,8 @@ class Confounders:
         against: inner products of ``(B, P)`` with the maps.
         """
         pixels = self._basis.shape[2]
-        brightness, contrast = (against(self._basis[:, k], maps).square() / pixels for k in range(2))
-        left = 1 - brightness - contrast
+        explained = [against(self._basis[:, k], maps).square() / pixels for k in range(2)]
+        left = 1 - explained[0] - explained[1]
         return left.where(left > NEGLIGIBLE**2, torch.nan).sqrt()
 
 
@@ -78,15 +77,27 @@ def off_place(values: Pixels, basis: Float[Tensor, "3 p"]) -> Pixels:
     return values - (values @ basis.T) @ basis
 
 
+def brightness(gray: Maps, sigma: float = 2.0) -> Maps:
+    """Mean luminance under a Gaussian window, ``(B, 1, H, W)``, sigma in pixels; from means over 2 × 2 pixels."""
+    return _between(_windowed(gray, sigma, 2), gray)
+
+
 def local_contrast(gray: Maps, sigma: float = 8.0) -> Maps:
-    """Standard deviation of the luminance under a Gaussian window, ``(B, 1, H, W)``, sigma in pixels."""
-    block_means = partial(F.avg_pool2d, kernel_size=BLOCK, ceil_mode=True, count_include_pad=False)
-    mean = gaussian_blur(block_means(gray), sigma / BLOCK)
+    """Standard deviation of the luminance under a Gaussian window, from moments over 4 × 4 pixels."""
     # About the image's own mean, or the difference of two near-equal squares would be rounding.
     centre = gray.mean((2, 3), keepdim=True)
-    square = gaussian_blur(block_means((gray - centre).square()), sigma / BLOCK)
-    deviation = (square - (mean - centre).square()).clamp(min=0).sqrt()
-    return F.interpolate(deviation, gray.shape[2:], mode="bilinear", align_corners=False)
+    mean, square = (_windowed(values, sigma, 4) for values in (gray - centre, (gray - centre).square()))
+    return _between((square - mean.square()).clamp(min=0).sqrt(), gray)
+
+
+def _windowed(values: Maps, sigma: float, block: int) -> Maps:
+    """Gaussian means of blocks of pixels, ``(B, 1, H / block, W / block)``: a wide window needs no more."""
+    means = F.avg_pool2d(values, block, ceil_mode=True, count_include_pad=False)
+    return gaussian_blur(means, sigma / block)
+
+
+def _between(values: Maps, full: Maps) -> Maps:
+    return F.interpolate(values, full.shape[2:], mode="bilinear", align_corners=False)
 
 
 def _log(values: Maps) -> Maps:

@@ -29,16 +29,15 @@ def edge(
     is the paper's loss variant. form ``saliency``: the largest |G| over channels, their saliency variant.
     target: any registered edge map, such as ``sobel`` or ``canny:sigma=2``. batchwise, the preset and the
     paper's: RMS and cosine over the whole batch, so a scalar that images of steep gradient dominate; without it
-    each image's own, ``(B,)``. An image without gradient or without edges counts as orthogonal, 1.
+    each image's own, ``(B,)``. An image without gradient or without edges counts as orthogonal.
     """
     if form not in FORMS:
         raise UserError(f"unknown form '{form}' of edge; there are: {', '.join(FORMS)}")
     gradient, edges = probe.gradient(objective), probe.edges(target)
     if form == "saliency":
         gradient = gradient.abs().amax(1, keepdim=True)
-    product = (gradient * edges).sum((1, 2, 3))
-    squares = [values.square().sum((1, 2, 3)) for values in (gradient, edges.expand_as(gradient))]
-    if batchwise:
-        product, squares = product.sum(), [values.sum() for values in squares]
-    size = (squares[0] * squares[1]).sqrt()
-    return 2 - 2 * product / size
+    over = (0, 1, 2, 3) if batchwise else (1, 2, 3)
+    norms = [torch.linalg.vector_norm(values, dim=over) for values in (gradient, edges)]
+    # The edges stand in every channel of the gradient.
+    size = norms[0] * norms[1] * gradient.shape[1] ** 0.5
+    return 2 - 2 * (gradient * edges).sum(over) / torch.where(size > 0, size, 1)
