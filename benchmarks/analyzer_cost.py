@@ -15,6 +15,7 @@ from dataclasses import replace
 import torch
 import torch.nn.functional as F
 from side_by_side import in_turns, ratio, write
+from torch import nn
 
 from gradlens import Batch, Preprocess, Probe, load_data, load_model
 from gradlens._loop import measurement
@@ -66,40 +67,57 @@ def controls(pilot: Batch) -> dict[str, Callable[[], object]]:
     return ways
 
 
+def cheap() -> Classifier:
+    """A linear network of block means, whose gradient costs next to nothing: what is left is the analyzer."""
+    net = nn.Sequential(nn.AvgPool2d(16), nn.Flatten(), nn.Linear(3 * 14 * 14, 1000))
+    return load_model(net, mean=(0.5,) * 3, std=(0.25,) * 3, device="cpu").requires_grad_(False)
+
+
+def against_the_loop(data: Data, pilot: Batch, batch: Batch) -> dict[str, Callable[[], object]]:
+    """The standard set on ResNet-50, and with its units alone, beside the loops that it is compared with."""
+    model = load_model("timm:resnet50", weights="random", device="cpu").requires_grad_(False)
+    folded = model.folded()
+    ways: dict[str, Callable[[], object]] = {"bare": lambda: bare(model, batch)}
+    ways["bare, folded"] = lambda: bare(folded, batch)
+    for name, chosen in (("without units", STANDARD[:-1]), ("standard", STANDARD)):
+        run = measuring(folded, data, pilot, list(chosen))
+        ways[name] = lambda run=run: run(batch)
+    return ways
+
+
+def apart(data: Data, pilot: Batch, batch: Batch) -> dict[str, Callable[[], object]]:
+    """Each analyzer of the gradient on a model that costs nothing."""
+    model = cheap()
+    ways: dict[str, Callable[[], object]] = {"nothing": measuring(model, data, pilot, [])}
+    ways |= {name: measuring(model, data, pilot, [name]) for name in STANDARD[:-1]}
+    return {name: lambda run=run: run(batch) for name, run in ways.items()}
+
+
+def milliseconds(seconds: dict[str, list[float]], images: int) -> dict[str, float]:
+    """Of the least time, the one with the least of other programs in it, an image and core."""
+    return {name: min(times) * 1e3 * torch.get_num_threads() / images for name, times in seconds.items()}
+
+
 if __name__ == "__main__":
     torch.set_num_threads(2)
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 7
-    model = load_model("timm:resnet50", weights="random", device="cpu").requires_grad_(False)
-    folded = model.folded()
     data = load_data("photos").bind(Preprocess(224, 1.0))
     pilot, batch = data.batch(data.limit(64).indices), data.batch(range(100, 100 + BATCH))
     batch = replace(batch, target=batch.target * 100)
-    ways = {"bare": lambda: bare(model, batch), "bare, folded": lambda: bare(folded, batch)}
-    ways["gradient alone"] = lambda: Probe(folded, batch, needs=("gradient:loss",)).gradient()
-    for name in STANDARD:
-        # Units alone need no gradient: their cost is what they add to a measure that does.
-        run = measuring(folded, data, pilot, [name] if name != "class_selectivity" else ["sample_asymmetry", name])
-        ways[name] = lambda run=run: run(batch)
-    whole = measuring(folded, data, pilot, list(STANDARD))
-    ways["standard"] = lambda: whole(batch)
-    extra = in_turns(controls(pilot), 4 * rounds)
-    seconds = in_turns(ways, rounds)
-    cores = torch.get_num_threads()
-    # The least of several times is the one with the least of other programs in it.
-    least = {name: min(times) * 1e3 * cores / BATCH for name, times in seconds.items()}
-    base = {"class_selectivity": "sample_asymmetry"}
-    cost = {name: least[name] - least[base.get(name, "gradient alone")] for name in (*STANDARD, "standard")}
+    parts = milliseconds(in_turns(controls(pilot), 4 * rounds), BANKED)
+    alone = milliseconds(in_turns(apart(data, pilot, batch), 2 * rounds), BATCH)
+    loops = in_turns(against_the_loop(data, pilot, batch), rounds)
+    whole = milliseconds(loops, BATCH)
     write(
         "analyzer_cost",
         {
             "rounds": rounds,
             "batch size": BATCH,
-            "standard over the bare loop": ratio(seconds, "standard", "bare"),
-            "standard over the bare loop on the folded model": ratio(seconds, "standard", "bare, folded"),
-            "ms an image and core beyond the gradient": cost,
-            "ms an image and core of the null bank and partials": {
-                name: min(times) * 1e3 * cores / BANKED for name, times in extra.items()
-            },
-            "ms an image and core of the bare loop": least["bare"],
+            "standard over the bare loop": ratio(loops, "standard", "bare"),
+            "standard over the bare loop on the folded model": ratio(loops, "standard", "bare, folded"),
+            "ms an image and core of each analyzer": {n: alone[n] - alone["nothing"] for n in STANDARD[:-1]}
+            | {"class_selectivity, in ResNet-50": whole["standard"] - whole["without units"]},
+            "ms an image and core of the null bank and partials": {**parts, "together": sum(parts.values())},
+            "ms an image and core of the bare loop": whole["bare"],
         },
     )

@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from gradlens._registry import objective
+from gradlens._types import UserError
 from gradlens.objectives.probabilities import error_mass
 
 OBJECTIVES = list(objective)
@@ -110,3 +111,9 @@ def test_sampled_class_follows_the_tempered_softmax(temperature):
 def test_sampled_class_exists_for_the_largest_draw():
     draw = torch.full((6,), 1 - 2**-53, dtype=torch.float64)
     assert torch.equal(objective["sampled_logit"](LOGITS, TARGET, draw), LOGITS[:, -1])
+
+
+@pytest.mark.parametrize("name", ["true_logit", "margin"])
+def test_objectives_of_one_class_refuse_soft_labels(name):
+    with pytest.raises(UserError, match="the labels are soft"):
+        objective[name](torch.randn(4, 3), torch.full((4, 3), 1 / 3))

@@ -38,7 +38,7 @@ def correlate(images: Images, half: Sequence[float], axis: int, border: str, sig
     out = padded.narrow(axis, radius, size) * half[0]
     for k in range(radius, 0, -1):
         after, before = padded.narrow(axis, radius + k, size), padded.narrow(axis, radius - k, size)
-        out += (after + sign * before) * half[k]
+        out += (after + before if sign > 0 else after - before) * half[k]
     return out
 
 

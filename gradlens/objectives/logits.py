@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from gradlens._registry import objective
+from gradlens._types import UserError
 
 Logits = Float[Tensor, "b k"]
 Labels = Int[Tensor, "b"]
@@ -14,7 +15,9 @@ Values = Float[Tensor, "b"]
 
 
 def at(logits: Logits, label: Labels) -> Values:
-    """Each image's logit at its label."""
+    """Each image's logit at its label; soft labels ``(B, K)``, as mixup makes them, name no single one."""
+    if label.ndim != 1:
+        raise UserError("this objective is of one class an image, the labels are soft; use loss, or leave out mixup")
     return logits.gather(1, label[:, None])[:, 0]
 
 
@@ -46,5 +49,5 @@ def sampled_logit(logits: Logits, target: Labels, draw: Tensor | None = None, te
 @objective
 def margin(logits: Logits, target: Labels, draw: Tensor | None = None) -> Values:
     """``f_y − max_{k≠y} f_k``: positive where the image is classified right."""
-    others = logits.scatter(1, target[:, None], -torch.inf)
-    return at(logits, target) - others.amax(1)
+    own = at(logits, target)
+    return own - logits.scatter(1, target[:, None], -torch.inf).amax(1)

@@ -69,7 +69,7 @@ class Trainee:
         for note in found.notes:
             LOG.info(note)
         if found.obstacles:
-            raise UserError(found.obstacles[0])
+            raise UserError("; ".join(found.obstacles))
 
     def save(self, path: Path, training: dict[str, Any] | None = None) -> None:
         """A checkpoint that ``load_model`` opens with no flags; with ``training`` one that can be resumed."""
