@@ -55,20 +55,23 @@ def edge_partial(gradient, energy, image, ranks=False):
 def edge_confounders(image):
     """Log luminance, log local contrast, squared radius and distance to the border, ``(H, W)`` each."""
     gray = np.tensordot((0.2125, 0.7154, 0.0721), image, 1)
-    smooth = between(gaussian_filter(block_means(gray, 2), 1, truncate=3, mode="nearest"), 2)
+    smooth = between(logarithm(gaussian_filter(block_means(gray, 2), 1, truncate=3, mode="nearest")), 2)
     height, width = gray.shape
     row, column = np.mgrid[:height, :width]
     radius = ((row + 0.5) / height - 0.5) ** 2 + ((column + 0.5) / width - 0.5) ** 2
     border = np.minimum.reduce([row, height - 1 - row, column, width - 1 - column])
-    contrast = local_contrast(gray)
-    return np.log(np.maximum(smooth, 1e-3)), np.log(np.maximum(contrast, 1e-3)), radius, border
+    return smooth, log_contrast(gray), radius, border
 
 
-def local_contrast(gray):
-    """Standard deviation under a Gaussian of 8 pixels, from moments of 4 × 4 blocks."""
+def log_contrast(gray):
+    """Log of the standard deviation under a Gaussian of 8 pixels, from moments of 4 × 4 blocks."""
     moments = (block_means(values, 4) for values in (gray, gray**2))
     mean, square = (gaussian_filter(m, 2, truncate=3, mode="nearest") for m in moments)
-    return between(np.sqrt(np.maximum(square - mean**2, 0)), 4)
+    return between(logarithm(np.sqrt(np.maximum(square - mean**2, 0))), 4)
+
+
+def logarithm(values):
+    return np.log(np.maximum(values, 1e-3))
 
 
 def block_means(values, block):

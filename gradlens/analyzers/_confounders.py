@@ -7,7 +7,6 @@ contour energy at 0.6 and sits on no edge.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from functools import lru_cache
 
 import torch
@@ -28,34 +27,29 @@ class Confounders:
     """Projects ``(B, P)`` maps of a batch's images onto what the confounders leave.
 
     Log luminance (Gaussian σ = 2 pixels), log local contrast (standard deviation of the luminance under
-    a Gaussian of σ = 8), squared radius, distance to the border, and 1.
+    a Gaussian of σ = 8), squared radius, distance to the border, and 1. directions: an orthonormal basis
+    of the first two beyond the others, ``(B, P)`` each, zero where there is nothing.
     """
 
     def __init__(self, images: Images):
         gray = luminance(images)
         self._place = place(images.shape[2], images.shape[3], images.device)
-        own = (_log(brightness(gray)), _log(local_contrast(gray)))
-        luminous, contrast = (off_place(values.flatten(1), self._place) for values in own)
+        luminous, contrast = (self.off_place(v.flatten(1)) for v in (log_brightness(gray), log_contrast(gray)))
         first = _unit(luminous)
         along = (contrast * first).sum(1, keepdim=True)
-        self._basis = torch.stack([first, _unit(contrast - along * first)], 1)
+        self.directions = first, _unit(contrast - along * first)
+
+    def off_place(self, values: Pixels) -> Pixels:
+        """What is left beyond the mean and the dependence on the place in the image."""
+        return off_place(values, self._place)
 
     def residual(self, values: Pixels) -> Pixels:
         """Residuals of unit variance, of values of unit variance; missing where nothing is left."""
-        left = off_place(values, self._place)[:, None]
-        left = (left - (left @ self._basis.mT) @ self._basis)[:, 0]
+        left = self.off_place(values)
+        for direction in self.directions:
+            left = torch.addcmul(left, (left * direction).sum(1, keepdim=True), direction, value=-1)
         size = left.norm(dim=1, keepdim=True) / left.shape[1] ** 0.5
         return left * (1 / size).where(size > NEGLIGIBLE, torch.nan)
-
-    def residual_size(self, maps: Tensor, against: Callable[[Pixels, Tensor], Tensor]) -> Float[Tensor, "b m"]:
-        """What each image's confounders leave of the standard deviation of maps that are ``off_place`` and of 1.
-
-        against: inner products of ``(B, P)`` with the maps.
-        """
-        pixels = self._basis.shape[2]
-        explained = [against(self._basis[:, k], maps).square() / pixels for k in range(2)]
-        left = 1 - explained[0] - explained[1]
-        return left.where(left > NEGLIGIBLE**2, torch.nan).sqrt()
 
 
 @lru_cache(maxsize=8)
@@ -74,20 +68,20 @@ def place(height: int, width: int, device: torch.device) -> Float[Tensor, "3 p"]
 
 def off_place(values: Pixels, basis: Float[Tensor, "3 p"]) -> Pixels:
     """What is left of each map beyond its mean and its dependence on the place in the image."""
-    return values - (values @ basis.T) @ basis
+    return torch.addmm(values, values @ basis.T, basis, alpha=-1)
 
 
-def brightness(gray: Maps, sigma: float = 2.0) -> Maps:
-    """Mean luminance under a Gaussian window, ``(B, 1, H, W)``, sigma in pixels; from means over 2 × 2 pixels."""
-    return _between(_windowed(gray, sigma, 2), gray)
+def log_brightness(gray: Maps, sigma: float = 2.0) -> Maps:
+    """Log of the mean luminance under a Gaussian window, ``(B, 1, H, W)``, sigma in pixels; from 2 × 2 pixels."""
+    return _between(_log(_windowed(gray, sigma, 2)), gray)
 
 
-def local_contrast(gray: Maps, sigma: float = 8.0) -> Maps:
-    """Standard deviation of the luminance under a Gaussian window, from moments over 4 × 4 pixels."""
+def log_contrast(gray: Maps, sigma: float = 8.0) -> Maps:
+    """Log of the standard deviation of the luminance under a Gaussian window, from moments of 4 × 4 pixels."""
     # About the image's own mean, or the difference of two near-equal squares would be rounding.
     centre = gray.mean((2, 3), keepdim=True)
     mean, square = (_windowed(values, sigma, 4) for values in (gray - centre, (gray - centre).square()))
-    return _between((square - mean.square()).clamp(min=0).sqrt(), gray)
+    return _between(_log((square - mean.square()).clamp(min=0).sqrt()), gray)
 
 
 def _windowed(values: Maps, sigma: float, block: int) -> Maps:

@@ -17,13 +17,22 @@ from gradlens._tallies import Moments
 from gradlens._types import digest
 from gradlens.analyzers._base import Analyzer, Reading, Summary
 from gradlens.analyzers._confounders import Confounders
-from gradlens.analyzers._edge_scores import EdgeMaps, GradientForms, distance_profile, edge_maps, gradient_forms, scores
+from gradlens.analyzers._edge_scores import (
+    EdgeMaps,
+    GradientForms,
+    distance_profile,
+    edge_maps,
+    gradient_forms,
+    rank_scores,
+    scores,
+)
 
 MEASURES = (
-    *("edge_corr_contour", "edge_partial_contour", "edge_spearman_contour", "edge_partial_rank_contour"),
-    *("edge_cosine_contour", "edge_cosine_signed_contour"),
+    *("edge_corr_contour", "edge_partial_contour", "edge_cosine_contour", "edge_cosine_signed_contour"),
     *("edge_auc_canny", "edge_mass_canny", "edge_distance_canny"),
 )
+# Without a null of their own: they tell whether a correlation is a few outliers'.
+RANK_FORMS = ("edge_spearman_contour", "edge_partial_rank_contour")
 MIN_NULL_MAPS = 8
 RADIUS = 17
 
@@ -44,9 +53,10 @@ class EdgeConcentration(Analyzer):
     area, 1 all of it. ``edge_distance_canny``: 1 minus the mean distance of |g| to the nearest edge over that
     of the area; 0 nothing, 1 all on edges.
 
-    ``…_null`` is the mean of the same number over the edge maps of up to 64 fixed images of other classes,
-    ``…_z`` its distance from them in their standard deviations, ``…_p = (1 + #{null ≥ own}) / (M + 1)``: a
-    gradient that merely sits in the middle, or is rough, scores as high on others' edges.
+    Of all but the two of ranks, ``…_null`` is the mean of the same number over the edge maps of up to 64
+    fixed images of other classes, ``…_z`` its distance from them in their standard deviations, ``…_p = (1 +
+    #{null ≥ own}) / (M + 1)``: a gradient that merely sits in the middle, or is rough, scores as high on
+    others' edges.
 
     |g| is summed over channels and floored at 1e-4 of its mean (share ``edge_floored``). sigma: Canny's blur
     in pixels. Images with fewer than ``min_edge_pixels`` Canny pixels are missing from its measures. Source:
@@ -82,7 +92,7 @@ class EdgeConcentration(Analyzer):
         confounders, maps, forms = self._seen(probe)
         assert self._bank is not None
         own, null = (scores(forms, m, confounders) for m in (maps.of_each, self._bank))
-        columns: dict[str, Tensor] = {}
+        columns = rank_scores(forms, maps.contour, confounders)
         for name in MEASURES:
             columns |= self._beside_null(probe, name, own[name][:, 0], null[name], maps.canny.sum(1))
         return {**columns, "edge_density_canny": maps.canny.mean(1), "edge_floored": forms.floored}
@@ -101,6 +111,8 @@ class EdgeConcentration(Analyzer):
         scalars: dict[str, float] = {}
         for name in MEASURES:
             scalars |= _beside_null(samples, name)
+        for name in RANK_FORMS:
+            scalars |= _mean(f"{name}_mean", samples[name])
         scalars["images_without_edges"] = int(samples["edge_auc_canny"].isna().sum())
         assert self._bank is not None
         canny = np.packbits(self._bank.canny.bool().cpu().numpy(), axis=1)
@@ -150,22 +162,24 @@ def _masked_moments(values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
 
 def _beside_null(samples: pd.DataFrame, name: str) -> dict[str, float]:
     """Mean of a measure and of its excess with 95 % intervals, and the share of images with p ≤ 0.05."""
-    found: dict[str, float] = {}
     own, null = samples[name], samples[f"{name}_null"]
-    for key, values in ((f"{name}_mean", own), (f"{name}_excess", own - null)):
-        mean, low, high = mean_interval(values)
-        stem = key.removesuffix("_mean")
-        found |= {key: mean, f"{stem}_low": low, f"{stem}_high": high}
+    found = _mean(f"{name}_mean", own) | _mean(f"{name}_excess", own - null)
     chance = samples[f"{name}_p"].dropna()
     share = float((chance <= 0.05).mean()) if len(chance) else float("nan")
     return {**found, f"{name}_null_mean": mean_interval(null)[0], f"{name}_significant": share}
 
 
+def _mean(key: str, values: pd.Series) -> dict[str, float]:
+    mean, low, high = mean_interval(values)
+    stem = key.removesuffix("_mean")
+    return {key: mean, f"{stem}_low": low, f"{stem}_high": high}
+
+
 def _missing(samples: pd.DataFrame, scalars: Mapping[str, float]) -> dict[str, str]:
     reasons = {}
-    for name in MEASURES:
+    for name in (*MEASURES, *RANK_FORMS):
         if np.isnan(scalars[f"{name}_mean"]):
             reasons[f"{name}_mean"] = "no image has enough edges, or every gradient is constant"
-        elif np.isnan(scalars[f"{name}_excess"]):
+        elif name in MEASURES and np.isnan(scalars[f"{name}_excess"]):
             reasons[f"{name}_excess"] = f"fewer than {MIN_NULL_MAPS} images of other classes with edges for the null"
     return reasons

@@ -1,11 +1,11 @@
 """How well a gradient follows edge maps: every measure as an inner product over pixels.
 
-That makes the null cheap: against a bank of M maps each product is one matrix product ``(B, P) @ (P, M)``.
+That makes the null cheap: against a bank of M maps a product is one of matrices, ``(B, P) @ (P, M)``, and those
+with the same maps are one together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -19,7 +19,6 @@ Images = Float[Tensor, "b c h w"]
 Maps = Float[Tensor, "b 1 h w"]
 Pixels = Float[Tensor, "b p"]
 Scores = dict[str, Float[Tensor, "b m"]]
-Against = Callable[[Pixels, Tensor], Tensor]
 
 RANK_BINS = 4096
 CONTOUR_FLOOR = 1e-3
@@ -47,17 +46,15 @@ class GradientForms(NamedTuple):
 class EdgeMaps(NamedTuple):
     """What the measures need of edge maps, ``(M, P)`` each: a bank, or with ``of_each`` one map an image.
 
-    canny: 0 or 1; distance: to the nearest Canny pixel; contour: energy of mean 1; log and ranks:
-    standardised; log_off, ranks_off: of unit variance, without their dependence on the place.
+    canny: 0 or 1; distance: to the nearest Canny pixel; contour: energy of mean 1; log: standardised;
+    log_off: of unit variance, without its dependence on the place.
     """
 
     canny: Tensor
     distance: Tensor
     contour: Tensor
     log: Tensor
-    ranks: Tensor
     log_off: Tensor
-    ranks_off: Tensor
 
     @property
     def of_each(self) -> EdgeMaps:
@@ -84,44 +81,60 @@ def gradient_forms(gradient: Images, confounders: Confounders) -> GradientForms:
 
 def edge_maps(contour: Maps, canny: Maps) -> EdgeMaps:
     energy = contour.flatten(1)
-    log, ranks = standardize(energy.clamp(min=CONTOUR_FLOOR).log()), standardize(mid_ranks(energy))
-    where = place(contour.shape[2], contour.shape[3], contour.device)
-    off = [standardize(off_place(values, where)) for values in (log, ranks)]
-    relative = energy / energy.mean(1, keepdim=True)
-    return EdgeMaps(canny.flatten(1), distance_to_edges(canny).flatten(1), relative, log, ranks, *off)
+    log, where = standardize(energy.clamp(min=CONTOUR_FLOOR).log()), place(*contour.shape[2:], contour.device)
+    relative, off = energy / energy.mean(1, keepdim=True), standardize(off_place(log, where))
+    return EdgeMaps(canny.flatten(1), distance_to_edges(canny).flatten(1), relative, log, off)
 
 
 def scores(g: GradientForms, maps: EdgeMaps, confounders: Confounders) -> Scores:
     """Each measure of every gradient against every map: ``(B, M)`` of a bank, ``(B, 1)`` of each its own."""
-    against = _against_own if maps.canny.ndim == 3 else _against_bank
     pixels = g.log.shape[1]
+    (log,) = _against(maps.log, g.log)
+    along, signed = _against(maps.contour, g.magnitude, g.signed)
     found = {
-        "edge_corr_contour": against(g.log, maps.log) / pixels,
-        "edge_partial_contour": _partial(g.residual, maps.log_off, confounders, against),
-        "edge_spearman_contour": against(g.ranks, maps.ranks) / pixels,
-        "edge_partial_rank_contour": _partial(g.rank_residual, maps.ranks_off, confounders, against),
-        "edge_cosine_contour": against(g.magnitude, maps.contour) / pixels,
-        "edge_cosine_signed_contour": against(g.signed, maps.contour) / maps.contour.norm(dim=-1),
-        **_canny_scores(g, maps, against),
+        "edge_corr_contour": log / pixels,
+        "edge_partial_contour": _partial(g.residual, maps.log_off, confounders),
+        "edge_cosine_contour": along / pixels,
+        "edge_cosine_signed_contour": signed / maps.contour.norm(dim=-1),
+        **_canny_scores(g, maps),
     }
     return {name: values.double() for name, values in found.items()}
 
 
-def _canny_scores(g: GradientForms, maps: EdgeMaps, against: Against) -> Scores:
+def rank_scores(g: GradientForms, contour: Pixels, confounders: Confounders) -> dict[str, Float[Tensor, "b"]]:
+    """The correlations of ranks, of every gradient with its own image's contour energy, ``(B, P)``."""
+    ranks = standardize(mid_ranks(contour))
+    off = standardize(confounders.off_place(ranks))
+    found = {
+        "edge_spearman_contour": _against(ranks[:, None], g.ranks)[0] / ranks.shape[1],
+        "edge_partial_rank_contour": _partial(g.rank_residual, off[:, None], confounders),
+    }
+    return {name: values[:, 0].double() for name, values in found.items()}
+
+
+def _canny_scores(g: GradientForms, maps: EdgeMaps) -> Scores:
     pixels, edge_pixels = g.log.shape[1], maps.canny.sum(-1)
-    area, mass = edge_pixels / pixels, against(g.magnitude, maps.canny) / pixels
+    mass, ranks = _against(maps.canny, g.magnitude, g.ranks)
+    (distance,) = _against(maps.distance, g.magnitude)
+    area = edge_pixels / pixels
     # Mid-ranks over P have the mean (P + 1) / 2P, whatever the ties.
-    above_mean = g.rank_spread * against(g.ranks, maps.canny) / edge_pixels
+    above_mean = g.rank_spread * ranks / edge_pixels
     return {
         "edge_auc_canny": 0.5 + above_mean / (1 - area),
-        "edge_mass_canny": (mass - area) / (1 - area),
-        "edge_distance_canny": 1 - against(g.magnitude, maps.distance) / maps.distance.sum(-1),
+        "edge_mass_canny": (mass / pixels - area) / (1 - area),
+        "edge_distance_canny": 1 - distance / maps.distance.sum(-1),
     }
 
 
-def _partial(residual: Pixels, off: Tensor, confounders: Confounders, against: Against) -> Tensor:
-    """Correlation of two residuals; the gradient's is orthogonal to all that the maps' is freed of."""
-    return against(residual, off) / residual.shape[1] / confounders.residual_size(off, against)
+def _partial(residual: Pixels, off: Tensor, confounders: Confounders) -> Tensor:
+    """Correlation of two residuals; the gradient's is orthogonal to all that the maps' is freed of.
+
+    off: maps of unit variance that are ``off_place``; what the images' confounders leave of them is taken here.
+    """
+    along, bright, contrast = _against(off, residual, *confounders.directions)
+    pixels = residual.shape[1]
+    left = 1 - (bright.square() + contrast.square()) / pixels
+    return along / pixels / left.where(left > NEGLIGIBLE**2, torch.nan).sqrt()
 
 
 def distance_profile(g: GradientForms, maps: EdgeMaps, radius: int) -> Float[Tensor, "b 2r"]:
@@ -154,9 +167,6 @@ def mid_ranks(values: Pixels) -> Pixels:
     return (middle.gather(1, index) / values.shape[1]).where((top > 0) & top.isfinite(), torch.nan)
 
 
-def _against_bank(image: Pixels, maps: Float[Tensor, "m p"]) -> Tensor:
-    return image @ maps.T
-
-
-def _against_own(image: Pixels, maps: Float[Tensor, "b 1 p"]) -> Tensor:
-    return (image[:, None] @ maps.mT)[:, 0]
+def _against(maps: Tensor, *images: Pixels) -> tuple[Tensor, ...]:
+    """Inner products of images with all maps of a bank ``(M, P)``, or with the maps of each ``(B, M, P)``."""
+    return (torch.stack(images, 1) @ maps.mT).unbind(1)
