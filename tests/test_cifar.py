@@ -12,7 +12,9 @@ from refusals import refused
 
 from gradlens import load_data
 from gradlens.data import _tar
-from gradlens.data._cifar import BATCH, CLASSES, FOLDER
+from gradlens.data._cifar import CLASSES, FOLDER, TEST, TRAIN
+
+(BATCH,) = TEST
 
 
 def batch_of(count=20, **changed):
@@ -38,6 +40,32 @@ def test_cifar_is_read_from_its_folder_and_its_archive(kind, tmp_path):
     expected = held["data"].reshape(-1, 3, 32, 32) / np.float32(255)
     np.testing.assert_allclose(data.batch(range(20)).image.numpy(), expected, atol=1e-7)
     assert load_data(**data.options).fingerprint == data.fingerprint
+
+
+def place_whole_cifar(root):
+    """Five files of 20 training images each, and the test images, in the archive."""
+    held = {name: batch_of(labels=[(i + k) % 10 for i in range(20)]) for k, name in enumerate((*TRAIN, *TEST))}
+    for k, content in enumerate(held.values()):
+        content["data"] = (content["data"] // 2 + 20 * k).astype(np.uint8)
+    files = {f"{FOLDER}/{name}": pickle.dumps(content, protocol=2) for name, content in held.items()}
+    tar_of(root / "cifar-10-python.tar.gz", files, "w:gz")
+    return held
+
+
+def test_cifar_has_a_val_of_its_training_images(tmp_path):
+    held = place_whole_cifar(tmp_path)
+    data = {split: load_data("cifar10", split, tmp_path) for split in ("train", "val", "test")}
+    labels = np.concatenate([held[name]["labels"] for name in TRAIN])
+    pixels = np.concatenate([held[name]["data"] for name in TRAIN]).reshape(-1, 3, 32, 32) / np.float32(255)
+    np.testing.assert_array_equal(np.concatenate([data["train"].labels, data["val"].labels]), labels)
+    assert (len(data["val"]), data["val"].path(0), data["test"].name) == (10, "00090", "cifar10/test")
+    np.testing.assert_allclose(data["train"].batch([25]).image[0], pixels[25], atol=1e-7)
+    np.testing.assert_allclose(data["val"].batch([3]).image[0], pixels[93], atol=1e-7)
+    assert data["test"].labels.tolist() == held["test_batch"]["labels"]
+    assert len({each.fingerprint for each in data.values()}) == 3
+    assert load_data(**data["val"].options).fingerprint == data["val"].fingerprint
+    with refused("split of cifar10", "'vall'", "val"):
+        load_data("cifar10", "vall", tmp_path)
 
 
 class Evil:

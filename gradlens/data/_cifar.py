@@ -1,4 +1,4 @@
-"""CIFAR-10's test set, from its folder or its archive."""
+"""CIFAR-10, from its folder or its archive."""
 
 from __future__ import annotations
 
@@ -10,39 +10,57 @@ from typing import Any, ClassVar
 import numpy as np
 from PIL import Image
 
+from gradlens._registry import unknown
 from gradlens._types import UserError
 from gradlens.data._tar import LIMIT, archive_member
 
-FOLDER, ARCHIVE, BATCH = "cifar-10-batches-py", "cifar-10-python.tar.gz", "test_batch"
+FOLDER, ARCHIVE = "cifar-10-batches-py", "cifar-10-python.tar.gz"
+TRAIN, TEST = tuple(f"data_batch_{k}" for k in range(1, 6)), ("test_batch",)
+SPLITS = ("train", "val", "test")
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
 class Cifar:
-    """An image's identity is its place in the file, as in RobustBench."""
+    """An image's identity is its place in the files of its part, as in RobustBench.
 
-    name = "cifar10-test"
+    Splits: test; of the training images the last tenth (5,000) is val, to tune on, and the others are train.
+    """
+
+    name = "cifar10"
     varies_in_size = False
     class_names = CLASSES
 
-    def __init__(self, root: Path):
-        content, where = _batch(root)
-        self.pixels, self.labels = _arrays(content, where)
-        self.paths = [f"{i:05d}" for i in range(len(self.labels))]
+    def __init__(self, root: Path, split: str):
+        if split not in SPLITS:
+            raise UserError(unknown("split of cifar10", split, SPLITS))
+        parts = [_arrays(*_batch(root, name)) for name in (TEST if split == "test" else TRAIN)]
+        pixels, labels = (np.concatenate(part) for part in zip(*parts, strict=True))
+        first_of_val = len(labels) - len(labels) // 10
+        rows = {"train": slice(0, first_of_val), "val": slice(first_of_val, None), "test": slice(None)}[split]
+        self.pixels, self.labels = pixels[rows], labels[rows]
+        self.paths = [f"{i:05d}" for i in range(len(labels))[rows]]
 
     def open(self, index: int) -> Image.Image:
         return Image.fromarray(np.ascontiguousarray(self.pixels[index].transpose(1, 2, 0)))
 
 
-def _batch(root: Path) -> tuple[bytes, Path]:
+def cifar10_test(root: Path) -> Cifar:
+    """The test images under the name that other toolkits know them by."""
+    source = Cifar(root, "test")
+    source.name = "cifar10-test"
+    return source
+
+
+def _batch(root: Path, name: str) -> tuple[bytes, Path]:
     for folder in (root, root / FOLDER):
-        file = folder / BATCH
+        file = folder / name
         if file.is_file():
             if file.stat().st_size > LIMIT:
                 raise UserError(f"{file} has {file.stat().st_size:,} bytes, too many for CIFAR-10; copy it again")
             return file.read_bytes(), file
     for archive in (root, root / ARCHIVE):
         if archive.is_file():
-            return archive_member(archive, f"{FOLDER}/{BATCH}"), archive
+            return archive_member(archive, f"{FOLDER}/{name}"), archive
     raise UserError(f"found no CIFAR-10 in {root}; wanted {FOLDER} or {ARCHIVE}: give --data-dir its folder")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from gradlens._registry import unknown
 from gradlens._types import UserError
 from gradlens.data._arrays import Arrays
-from gradlens.data._cifar import Cifar
+from gradlens.data._cifar import Cifar, cifar10_test
 from gradlens.data._data import Data, Source
 from gradlens.data._digits import Digits
 from gradlens.data._folder import folder
@@ -23,13 +23,14 @@ from gradlens.data._timm import Timm
 
 EMBEDDED: dict[str, Callable[[str], Source]] = {"digits": Digits, "shapes": Shapes, "photos": Photos}
 EMBEDDED_SPLITS = ("train", "val", "test")
-# Found below a root; their split is in their name.
+# Found below a root: the split of the former is in their name, the latter have several.
 KNOWN: dict[str, Callable[..., Source]] = {
     "imagenet-val": imagenet_val,
     "imagenet-a": imagenet_a,
     "imagenet-r": imagenet_r,
-    "cifar10-test": Cifar,
+    "cifar10-test": cifar10_test,
 }
+SPLIT: dict[str, Callable[..., Source]] = {"cifar10": Cifar}
 PREFIXES: dict[str, Callable[..., Source]] = {"hfds/": Timm, "torch/": Timm, "wds/": shards}
 STREAMS = ("hfids/", "tfds/")
 ROOT = "GRADLENS_DATA"
@@ -48,8 +49,8 @@ def load_data(
 ) -> Data:
     """A data set by name, folder or tar, or ``(images, labels)`` in memory.
 
-    Names: ``digits``, ``shapes``, ``photos``; ``imagenet-val``, ``imagenet-a``, ``imagenet-r`` and
-    ``cifar10-test`` in whatever layout lies in root; timm's ``hfds/…``, ``torch/…``, ``wds/…``.
+    Names: ``digits``, ``shapes``, ``photos``; ``imagenet-val``, ``imagenet-a``, ``imagenet-r``,
+    ``cifar10`` and ``cifar10-test`` in whatever layout lies in root; timm's ``hfds/…``, ``torch/…``, ``wds/…``.
     split: train, val or test; a folder may hold sub-folders of those names. root: where a named set or a
     relative folder is looked for; for the former else ``$GRADLENS_DATA``, else ``$IMAGENET_DIR``. limit: a
     stratified, nested sample of this many images. labels: a file with the class of each image of a flat
@@ -73,9 +74,9 @@ def load_data(
 def _root(name: str, root: str | Path | None) -> Path | None:
     """Where to look; for named sets also from the environment, but not for the hub, which has a cache of its own."""
     variables = [ROOT, "IMAGENET_DIR"] if name.startswith("imagenet-") else [ROOT]
-    named = name in KNOWN or name.startswith(("torch/", "wds/"))
+    named = name in KNOWN or name in SPLIT or name.startswith(("torch/", "wds/"))
     found = root or (next(filter(None, map(os.environ.get, variables)), None) if named else None)
-    if name in KNOWN and (found is None or not Path(found).expanduser().exists()):
+    if name in (*KNOWN, *SPLIT) and (found is None or not Path(found).expanduser().exists()):
         what = "no folder was given" if found is None else f"{found} does not exist"
         raise UserError(f"{name} is read from a folder, and {what}; give --data-dir FOLDER or set ${ROOT}")
     return None if found is None else Path(found).expanduser()
@@ -87,6 +88,8 @@ def _open(name: str, split: str, root: Path | None, options: Mapping[str, str]) 
         if split not in EMBEDDED_SPLITS:
             raise UserError(unknown(f"split of {name}", split, EMBEDDED_SPLITS))
         return _with(EMBEDDED[name], name, options, split), split
+    if name in SPLIT:
+        return _with(SPLIT[name], name, options, root, split), split
     if name in KNOWN:
         if split not in ("val", name.rpartition("-")[2]):
             raise UserError(f"{name} has no split '{split}'; leave --split out, or give --data a folder")
@@ -101,7 +104,7 @@ def _open(name: str, split: str, root: Path | None, options: Mapping[str, str]) 
         return _with(folder, name, options, place, split), split
     if place.exists():
         raise UserError(f"{place} is a file; give a folder with one sub-folder a class, or a tar of it")
-    raise UserError(unknown("data", name, [*EMBEDDED, *KNOWN], "Or give the path of a folder of images"))
+    raise UserError(unknown("data", name, [*EMBEDDED, *KNOWN, *SPLIT], "Or give the path of a folder of images"))
 
 
 def _with(opener: Callable[..., Source], name: str, options: Mapping[str, str], *arguments: Any) -> Source:
