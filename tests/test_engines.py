@@ -1,96 +1,40 @@
-"""Engines: the parameter gradient of a penalised loss, exact and by finite differences, and what guards the latter."""
+"""Engines: the parameter gradient of a penalised loss, exact and by finite differences."""
 
 import copy
-import logging
 import math
-import re
 
 import pytest
 import timm
 import torch
 import torch.nn.functional as F
+from engine_cases import (
+    EDGE,
+    GRADNORM,
+    assert_agrees,
+    classifier,
+    cosine,
+    each_engine,
+    flat,
+    gradnorm_and_edge,
+    in_float64,
+    relu_cnn,
+    slopes,
+    smooth,
+)
 from torch import nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.overrides import TorchFunctionMode
 
 import gradlens as gl
 from gradlens._registry import penalty
 from gradlens._types import Batch, UserError
 from gradlens.engines import (
-    ENGINES,
     CheckedFiniteDifference,
     FiniteDifference,
-    agreement,
     double_backward,
-    kink,
     make_engine,
     plain_step,
-    training_preflight,
 )
-from gradlens.engines import _replay as replay
 from gradlens.engines._leaf import Cotangent
-from gradlens.models._zoo import digits_cnn
 from gradlens.penalties import choose_penalty
-
-MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
-STEPS = {"double_backward": double_backward, "finite_difference": FiniteDifference()}
-GRADNORM, EDGE = choose_penalty("gradnorm"), choose_penalty("edge")
-each_engine = pytest.mark.parametrize("engine", STEPS.values(), ids=STEPS)
-gradnorm_and_edge = pytest.mark.parametrize("penalised", [GRADNORM, EDGE], ids=["gradnorm", "edge"])
-
-
-def classifier(net):
-    return gl.load_model(net, mean=MEAN, std=STD, device="cpu")
-
-
-def relu_cnn():
-    return classifier(digits_cnn(activation="relu", width=8)).train()
-
-
-def pooled(activation=nn.GELU, pool=nn.MaxPool2d):
-    """A network with a max-pool, as ResNet's stem has."""
-    head = (nn.Flatten(), nn.Linear(8 * 64, 10))
-    return classifier(
-        nn.Sequential(
-            nn.Conv2d(3, 8, 3, 2, 1), activation(), pool(2), nn.Conv2d(8, 8, 3, padding=1), activation(), *head
-        )
-    )
-
-
-def smooth(*middle):
-    """A small network with one layer of interest."""
-    return classifier(nn.Sequential(nn.Conv2d(3, 8, 3, 4), *middle, nn.Flatten(), nn.Linear(8 * 64, 10)))
-
-
-def slopes(engine, model, batch, penalised, weight=1.0, loss_weight=0.0, **options):
-    """All parameters' gradients in one float64 vector; the model is left alone."""
-    model = copy.deepcopy(model)
-    model.zero_grad()
-    engine(model, batch, penalised, weight, loss_weight=loss_weight, **options)
-    return flat(model)
-
-
-def flat(model):
-    return torch.cat(
-        [(torch.zeros_like(p) if p.grad is None else p.grad).double().flatten() for p in model.parameters()]
-    )
-
-
-def in_float64(model, batch):
-    return copy.deepcopy(model).double(), Batch(batch.image.double(), batch.target, batch.index)
-
-
-def cosine(a, b):
-    return float(F.cosine_similarity(a, b, dim=0))
-
-
-def assert_agrees(model, batch, penalised, at_least=0.999, **options):
-    """The fast engine in float32 against double backward in float64, in direction and length."""
-    exact = slopes(double_backward, *in_float64(model, batch), penalised, **options)
-    fast = slopes(FiniteDifference(), model, batch, penalised, **options)
-    assert cosine(fast, exact) >= at_least
-    assert float(fast.norm() / exact.norm()) == pytest.approx(1, abs=0.05)
-
 
 # --- what both fill in
 
@@ -381,362 +325,6 @@ def test_cotangent_is_continued_to_first_order(of):
     errors = [(cotangent.at(logits + h * move) - derivative(logits + h * move)).norm() for h in (1e-3, 1e-4)]
     assert errors[1] < 1e-7
     assert errors[0] < 1e-5
-
-
-# --- branches
-
-
-def branching():
-    """Functions with their networks' names, and an input away from its kinks."""
-    x = torch.randn(2, 3, 6, 6, dtype=torch.float64) * 4
-    weight = torch.tensor([0.2, -0.3, 0.5], dtype=torch.float64)
-    return x, {
-        "relu": F.relu,
-        "relu6": F.relu6,
-        "hardtanh": lambda x: F.hardtanh(x, -2.0, 1.5),
-        "leaky_relu": lambda x: F.leaky_relu(x, 0.2),
-        "prelu": lambda x: F.prelu(x, weight),
-        "torch.relu": torch.relu,
-        "Tensor.relu": lambda x: x.relu(),
-        "max_pool2d": lambda x: F.max_pool2d(x, 3, 2, 1),
-        "MaxPool2d": nn.MaxPool2d(2),
-        "torch.max_pool2d": lambda x: torch.max_pool2d(x, 2),
-        "adaptive_max_pool2d": lambda x: F.adaptive_max_pool2d(x, 2),
-        "max_pool1d": lambda x: F.max_pool1d(x.flatten(2), 3, 2),
-    }
-
-
-@pytest.mark.parametrize("name", branching()[1])
-def test_branch_is_the_function_and_its_tangent_beyond_the_kinks(name):
-    x, functions = branching()
-    function = functions[name]
-    recording = replay.Recording()
-    with recording:
-        there = function(x)
-    torch.testing.assert_close(there, function(x), rtol=0, atol=0)
-    far = torch.randn_like(x) * 10
-    expected = function(x) + torch.autograd.functional.jvp(function, x, far)[1]
-    with replay.Replay(recording):
-        found = function(x + far)
-    torch.testing.assert_close(found, expected)
-    assert (found - function(x + far)).abs().max() > 1
-
-
-@pytest.mark.parametrize("function", [nn.ReLU(True), torch.relu_, nn.LeakyReLU(0.1, True), nn.Hardtanh(inplace=True)])
-def test_function_in_place_stays_in_place(function):
-    x = torch.randn(3, 4)
-    recording = replay.Recording()
-    with recording:
-        given = x.clone()
-        found = function(given)
-    assert found is given
-    torch.testing.assert_close(found, function(x.clone()))
-    with replay.Replay(recording):
-        given = -x
-        assert function(given) is given
-    assert len(recording.branches) == 1
-
-
-def test_gradient_flows_along_the_branch():
-    x = torch.tensor([-1.0, 2.0], requires_grad=True)
-    recording = replay.Recording()
-    with recording:
-        F.relu(x)
-    with replay.Replay(recording):
-        F.relu(-x).sum().backward()
-    assert x.grad.tolist() == [0, -1]
-
-
-@gradnorm_and_edge
-@pytest.mark.parametrize("make", [relu_cnn, pooled], ids=["relu", "max-pool"])
-def test_without_its_branches_a_network_gets_something_else(batch, monkeypatch, penalised, make):
-    model = make()
-    assert_agrees(model, batch, penalised)
-    assert kink(FiniteDifference(), model, batch, penalised) < 0.03
-    monkeypatch.setattr(replay, "BRANCHES", {})
-    assert agreement(FiniteDifference(), model, batch, penalised) < 0.9
-    assert kink(FiniteDifference(), model, batch, penalised) > 0.1
-
-
-@gradnorm_and_edge
-def test_smooth_network_raises_no_alarm(cnn, batch, penalised):
-    assert kink(FiniteDifference(), cnn, batch, penalised) < 0.03
-
-
-def test_network_of_changing_paths_is_refused(batch):
-    class Fickle(nn.Module):
-        calls = 0
-
-        def forward(self, x):
-            self.calls += 1
-            return F.relu(x) if self.calls == 1 else F.relu(F.relu(x))
-
-    with pytest.raises(UserError, match=r"called relu more often .* the engine double_backward"):
-        FiniteDifference()(smooth(Fickle()), batch, EDGE, 1.0)
-
-
-# --- agreement, alarm and falling back
-
-
-def snapshot(model):
-    return {
-        "grad": [None if p.grad is None else p.grad.tolist() for p in model.parameters()],
-        "state": {k: v.tolist() for k, v in model.state_dict().items()},
-        "modes": [m.training for m in model.modules()],
-        "tracking": [getattr(m, "track_running_stats", None) for m in model.modules()],
-        "random": torch.get_rng_state().tolist(),
-        "fused": torch.backends.cuda.flash_sdp_enabled(),
-    }
-
-
-@pytest.mark.parametrize("look", [agreement, kink], ids=["agreement", "kink"])
-def test_looking_leaves_no_trace(batch, look):
-    model = smooth(nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(0.2)).train()
-    plain_step(model, batch)
-    before = snapshot(model)
-    assert math.isfinite(look(FiniteDifference(), model, batch, EDGE))
-    assert snapshot(model) == before
-
-
-def test_agreement_is_the_cosine(cnn, batch):
-    def doubled_and_bent(model, batch, penalised, weight, *, loss_weight=1.0, seed=0):
-        double_backward(model, batch, penalised, weight, loss_weight=loss_weight, seed=seed)
-        for k, parameter in enumerate(model.parameters()):
-            parameter.grad.mul_(2 if k else -2)
-
-    exact = slopes(double_backward, cnn, batch, GRADNORM)
-    first = exact[: cnn.net[0].weight.numel()]
-    expected = 1 - 2 * float(first.square().sum() / exact.square().sum())
-    assert agreement(doubled_and_bent, cnn, batch, GRADNORM) == pytest.approx(expected, abs=1e-6)
-    assert agreement(double_backward, cnn, batch, choose_penalty("gradnorm_hinge:threshold=99")) == 1
-
-
-def test_first_step_is_checked_and_every_so_many_after_it(cnn, batch):
-    engine = CheckedFiniteDifference(check_every=3, check_images=8)
-    stats = [engine(cnn, batch, GRADNORM, weight) for weight in (0, 1, 1, 1, 1, 0, 1)]
-    assert [not math.isnan(s.cosine) for s in stats] == [False, True, False, False, True, False, False]
-    assert [not math.isnan(s.kink) for s in stats] == [False, True, False, False, False, False, False]
-    assert all(s.cosine > 0.999 for s in stats if not math.isnan(s.cosine))
-    assert [s.engine for s in stats] == [
-        *("plain", "finite_difference"),
-        *("finite_difference",) * 3,
-        "plain",
-        stats[1].engine,
-    ]
-
-
-def test_disagreement_falls_back_and_says_so(batch, monkeypatch, caplog):
-    engine, model = CheckedFiniteDifference(check_every=2), relu_cnn()
-    with monkeypatch.context() as without, caplog.at_level(logging.WARNING, "gradlens"):
-        without.setattr(replay, "BRANCHES", {})
-        stats = [engine(model, batch, EDGE, 1.0) for _ in range(2)]
-    assert [s.engine for s in stats] == ["double_backward"] * 2
-    assert stats[0].cosine < 0.9
-    assert "kinks that finite differences step over" in caplog.messages[0]
-    assert "0.99 is wanted: on with double backward" in caplog.messages[1]
-    caplog.clear()
-    with caplog.at_level(logging.WARNING, "gradlens"):
-        stats = engine(model, batch, EDGE, 1.0)
-    assert stats.engine == "finite_difference"
-    assert "on with finite differences again" in caplog.messages[0]
-
-
-@pytest.mark.parametrize(("lowest", "engine"), [(1.0, "double_backward"), (0.99, "finite_difference")])
-def test_cosine_decides(cnn, batch, lowest, engine):
-    stats = CheckedFiniteDifference(lowest_cosine=lowest)(cnn, batch, EDGE, 1.0)
-    assert 0.99 < stats.cosine < 1
-    assert stats.engine == engine
-
-
-def test_cosine_that_is_no_number_is_no_agreement(cnn, batch, monkeypatch):
-    monkeypatch.setattr("gradlens.engines._checked.agreement", lambda *_: math.nan)
-    assert CheckedFiniteDifference()(cnn, batch, EDGE, 1.0).engine == "double_backward"
-
-
-def test_fallback_is_exact(batch, monkeypatch):
-    monkeypatch.setattr(replay, "BRANCHES", {})
-    model = relu_cnn()
-    found = slopes(CheckedFiniteDifference(), model, batch, EDGE, 1.2, 0.8)
-    torch.testing.assert_close(found, slopes(double_backward, model, batch, EDGE, 1.2, 0.8))
-
-
-def test_checks_do_not_change_the_steps(cnn, batch):
-    model = smooth(nn.BatchNorm2d(8), nn.GELU(), nn.Dropout(0.2)).train()
-    found = []
-    for engine in (CheckedFiniteDifference(check_every=1), FiniteDifference()):
-        torch.manual_seed(1)
-        found.append(slopes(engine, model, batch, EDGE, 1.2, 0.8))
-    assert torch.equal(*found)
-
-
-def test_resumed_engine_checks_where_the_first_would(cnn, batch):
-    whole, first, second = (CheckedFiniteDifference(check_every=3, check_images=4) for _ in range(3))
-    expected = [whole(cnn, batch, GRADNORM, 1.0) for _ in range(5)]
-    found = [first(cnn, batch, GRADNORM, 1.0) for _ in range(2)]
-    second.load_state_dict(first.state_dict())
-    found += [second(cnn, batch, GRADNORM, 1.0) for _ in range(3)]
-    assert [math.isnan(s.cosine) for s in found] == [math.isnan(s.cosine) for s in expected]
-
-
-def test_step_that_cannot_be_checked_goes_on_and_says_so(batch, caplog):
-    model = smooth(nn.Hardsigmoid())
-    with caplog.at_level(logging.WARNING, "gradlens"):
-        stats = CheckedFiniteDifference()(model, batch, EDGE, 1.0)
-    assert (stats.engine, math.isnan(stats.cosine)) == ("finite_difference", True)
-    assert any("cannot be checked, double backward fails: derivative for" in m for m in caplog.messages)
-
-
-# --- attention
-
-
-class Backends(TorchFunctionMode):
-    """Which attention kernels were allowed at each call."""
-
-    def __init__(self):
-        super().__init__()
-        self.fused = []
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        if getattr(func, "__name__", "") == "scaled_dot_product_attention":
-            self.fused.append(torch.backends.cuda.flash_sdp_enabled())
-        return func(*args, **(kwargs or {}))
-
-
-@pytest.mark.parametrize(("engine", "fused"), [(double_backward, False), (FiniteDifference(), True)])
-def test_attention_is_fused_where_it_can_be(batch, engine, fused):
-    model = classifier(timm.create_model("vit_tiny_patch16_224", img_size=32, num_classes=10, depth=1))
-    with Backends() as seen:
-        engine(model, batch[slice(0, 2)], EDGE, 1.0)
-    assert set(seen.fused) == {fused}
-    assert torch.backends.cuda.flash_sdp_enabled()
-
-
-def test_fused_attention_alone_has_no_second_derivative(batch, monkeypatch):
-    module = __import__("gradlens.engines._double_backward", fromlist=["x"])
-    monkeypatch.setattr(module, "sdpa_kernel", lambda _: sdpa_kernel(SDPBackend.FLASH_ATTENTION))
-    model = classifier(timm.create_model("vit_tiny_patch16_224", img_size=32, num_classes=10, depth=1))
-    with pytest.raises(RuntimeError, match="is not implemented"):
-        double_backward(model, batch[slice(0, 2)], EDGE, 1.0)
-
-
-# --- what cannot be differentiated twice
-
-
-class Once(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x):
-        ctx.save_for_backward(x)
-        return x**2
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, gradient):
-        return 2 * gradient * ctx.saved_tensors[0]
-
-
-class Applied(nn.Module):
-    def __init__(self, function):
-        super().__init__()
-        self.function = function
-
-    def forward(self, x):
-        return self.function(x)
-
-
-def overwritten(x):
-    y = torch.sigmoid(x)
-    return F.relu(y, inplace=True) + x
-
-
-def recomputed(x):
-    return torch.utils.checkpoint.checkpoint(torch.tanh, x, use_reentrant=True)
-
-
-def compiled(model):
-    model.net = torch.compile(model.net, backend="eager")
-    return model
-
-
-def compiled_in_place(model):
-    model.net[0].compile(backend="eager")
-    return model
-
-
-def test_function_that_is_differentiable_once_is_no_silent_zero(batch):
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        double_backward(smooth(Applied(Once.apply)), batch, EDGE, 1.0)
-
-
-@pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda: compiled(smooth(nn.GELU())), "net is compiled by torch.compile.*train the module as it was before"),
-        (lambda: compiled_in_place(smooth(nn.GELU())), "net.0 is compiled by torch.compile"),
-        (lambda: smooth(nn.GELU()).half(), "float16 loses the gradients.*float32"),
-        (lambda: smooth(nn.GELU()).bfloat16(), "parameters are bfloat16.*autocast"),
-        (lambda: smooth(Applied(overwritten)), "an activation in place overwrites.*inplace=False or swap_activations"),
-        (
-            lambda: smooth(Applied(overwritten), nn.SiLU(True)),
-            r"an activation in place \(net.2\) overwrites",
-        ),
-        (lambda: smooth(Applied(recomputed)), r"gradient checkpointing.*call model.set_grad_checkpointing\(False\)"),
-    ],
-)
-def test_obstacle_is_named_with_its_remedy(batch, engine, make, message):
-    found = training_preflight(make(), batch, EDGE, engine)
-    assert re.search(message, one_line(found.obstacles))
-
-
-def one_line(found):
-    """The only line there is."""
-    (line,) = found
-    assert "\n" not in line
-    return line
-
-
-@pytest.mark.parametrize(
-    ("layer", "message"),
-    [(nn.Hardsigmoid(), "hardsigmoid has no second derivative"), (Applied(Once.apply), "marked once_differentiable")],
-)
-def test_what_finite_differences_can_do_without_is_noted(batch, layer, message):
-    exact = training_preflight(smooth(layer), batch, EDGE, "double_backward")
-    assert re.search(f"{message}; swap it .* engine finite_difference", one_line(exact.obstacles))
-    fast = training_preflight(smooth(layer), batch, EDGE, "finite_difference")
-    assert fast.obstacles == []
-    assert re.search(f"{message}; finite differences cannot be checked", one_line(fast.notes))
-
-
-@pytest.mark.parametrize(("engine", "where"), [("double_backward", "each step"), ("finite_difference", "each check")])
-def test_fused_attention_is_noted(batch, engine, where):
-    model = classifier(timm.create_model("vit_tiny_patch16_224", img_size=32, num_classes=10, depth=3))
-    found = training_preflight(model, batch, EDGE, engine)
-    assert found.obstacles == []
-    assert re.search(rf"fused attention \(3 calls\) .* {where}", one_line(found.notes))
-
-
-def test_short_precision_of_autocast_is_seen(batch):
-    model = smooth(nn.GELU())
-    for dtype, engine, message in (
-        (torch.float16, "double_backward", "float16"),
-        (torch.bfloat16, "finite_difference", "coarser than a finite difference"),
-        (torch.bfloat16, "double_backward", None),
-    ):
-        with torch.autocast("cpu", dtype):
-            found = training_preflight(model, batch, EDGE, engine).obstacles
-        assert not found if message is None else re.search(message, one_line(found))
-
-
-@pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize(
-    "make",
-    [lambda: smooth(nn.SiLU(True)), relu_cnn, pooled, lambda: smooth(nn.BatchNorm2d(8), nn.ReLU(True))],
-)
-def test_preflight_of_what_works_says_nothing_and_leaves_no_trace(batch, engine, make):
-    model = make()
-    before = snapshot(model)
-    assert training_preflight(model, batch, GRADNORM, engine) == ([], [])
-    assert snapshot(model) == before
 
 
 # --- mistakes
