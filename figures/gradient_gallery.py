@@ -11,5 +11,5 @@ from gradlens.plotting import draw, save
 
 demo = Path(sys.argv[1] if len(sys.argv) > 1 else "gradlens-demo")
 runs = [Run.load(demo / name) for name in ("digits", "digits-random")]
-figure = draw("gradient_gallery:images=3", runs)
+figure = draw("gradient_gallery", runs)
 print(save(figure, Path(__file__).parent.parent / "docs" / "gradient_gallery.png", runs))

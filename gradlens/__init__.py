@@ -3,7 +3,7 @@
 >>> import gradlens as gl
 >>> model = gl.load_model("ckpt.pt")
 >>> run = gl.analyze(model, "imagenet-folder", limit=1000)
->>> run.top("l1", 8, where="correct").samples
+>>> run.top("l1", 8, where="correct").show()
 
 Every name below is imported when it is first used, so that ``import gradlens`` costs nothing.
 """
@@ -32,11 +32,13 @@ _HOME = {
     "leaderboard": "_leaderboard",
     "load_data": "data",
     "load_model": "models",
+    "measure": "_measure",
     "methods": "_registry",
     "probe": "_sessions",
     "swap_activations": "models",
     "train": "training._loop",
     "TrainConfig": "training._config",
+    "write_report": "report",
 }
 __all__ = sorted(_HOME)
 
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from gradlens._attribution import attribution as attribution
     from gradlens._compare import compare as compare
     from gradlens._leaderboard import leaderboard as leaderboard
+    from gradlens._measure import measure as measure
     from gradlens._probe import Probe as Probe
     from gradlens._registry import methods as methods
     from gradlens._results import Run as Run
@@ -61,6 +64,7 @@ if TYPE_CHECKING:
     from gradlens.models import load_model as load_model
     from gradlens.models import swap_activations as swap_activations
     from gradlens.training._config import TrainConfig as TrainConfig
+    from gradlens.report import write_report as write_report
     from gradlens.training._loop import train as train
 
 

@@ -1,4 +1,4 @@
-"""``gradlens demo``: from nothing to a checkpoint, a run, a table and figures on embedded data."""
+"""``gradlens demo``: from nothing to three checkpoints, their runs, a comparison and figures on embedded data."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
+from gradlens._compare import compare
 from gradlens._files import make_folder
 from gradlens._results import Run
 from gradlens._run import analyze
@@ -20,76 +21,86 @@ from gradlens.plotting import draw, save
 from gradlens.training._config import TrainConfig
 from gradlens.training._loop import train
 
+# What sets each apart from the natural one; analyses/presets/digits-*.toml hold the same recipes.
+RECIPES: dict[str, dict[str, Any]] = {
+    "natural": {},
+    "gradnorm": {"penalty": "gradnorm:eps=0.1,alpha=0,step=.6,cap=3", "clip": 1.0},
+    "edge": {"penalty": "edge:alpha=1.5,step=.45,cap=15", "clip": 1.0},
+}
+ANALYZERS = "sample_asymmetry,channel_asymmetry,edge_concentration,class_selectivity,robustness:eps=0.05"
+COMPARED = ("loss", "l1", "share_g", "edge_partial_contour", "edge_auc_canny", "robust[pgd10,linf,0.05]")
 FIGURES = (
-    "gradient_gallery",
-    "gradient_norm_distribution",
-    "channel_distribution",
-    "edge_overlay",
-    "edge_concentration",
+    *("gradient_gallery", "gradient_norm_distribution", "channel_distribution"),
+    *("edge_overlay", "edge_concentration", "edge_profile"),
 )
+MARK = "natural.pt"
 
 
 def demo(out: Path, epochs: int = 30) -> dict[str, Any]:
-    """Train, save, open again as a user would, analyze and draw; returns what it wrote."""
+    """Train, save, open again as a user would, analyze, compare and draw; returns what it wrote."""
     console = Console()
     _clear(out)
-    console.print("[bold]1.[/bold] training a small GELU network on scikit-learn's digits")
-    start = time.monotonic()
-    checkpoint = out / "digits.pt"
-    _train(checkpoint, epochs)
-    console.print(f"   saved {checkpoint} after {time.monotonic() - start:.0f} s")
-    console.print("[bold]2.[/bold] opening it again, and analyzing the test images and an untrained twin")
+    console.print("[bold]1.[/bold] training three small GELU networks on scikit-learn's digits")
+    checkpoints = {name: _trained(console, name, out, epochs) for name in RECIPES}
+    console.print("[bold]2.[/bold] opening them again, and analyzing the test images")
     test = load_data("digits", "test")
-    models = [load_model(checkpoint), load_model(checkpoint, weights="random")]
-    folders = [out / model.card.name for model in models]
-    runs = [analyze(model, test, out=folder) for model, folder in zip(models, folders, strict=True)]
+    folders = [out / name for name in RECIPES]
+    chosen = ANALYZERS.split(",")
+    runs = [analyze(load_model(checkpoints[f.name]), test, chosen, out=f) for f in folders]
     print_runs(runs, folders)
+    table = compare(dict(zip(RECIPES, runs, strict=True)), columns=COMPARED)
+    table.show()
     console.print("[bold]3.[/bold] drawing")
     files = [_figure(spec, runs, out) for spec in FIGURES]
-    console.print(f"   {len(files)} figures in {out / 'figures'}")
-    _where_to_look(console, out, checkpoint)
-    return {"checkpoint": str(checkpoint), "runs": [str(f) for f in folders], "figures": [str(f) for f in files]}
+    console.print(
+        f"   {len(files)} figures in {out / 'figures'}; the comparison in {table.save(out / 'comparison.csv')}"
+    )
+    _where_to_look(console, out)
+    return {
+        "checkpoints": [str(c) for c in checkpoints.values()],
+        "runs": [str(f) for f in folders],
+        "figures": [str(f) for f in files],
+    }
+
+
+def recipe(name: str, out: Path, epochs: int = 30) -> TrainConfig:
+    """Of the preset digits-NAME, with one small evaluation at its end."""
+    common: dict[str, Any] = {
+        **{"data": "digits", "arch": "digits_cnn", "epochs": epochs, "lr": 4e-3, "shift": 2, "label_smoothing": 0.05},
+        **{"warmup_epochs": min(5, epochs - 1), "eval_eps": 0.05, "eval_every": epochs, "eval_images": 100},
+    }
+    return TrainConfig(**common, **RECIPES[name], out=out)
 
 
 def _clear(out: Path) -> None:
     """Replace an earlier demo, and nothing else."""
-    if out.exists() and any(out.iterdir()) and not (out / "digits.pt").exists():
+    if out.exists() and any(out.iterdir()) and not (out / MARK).exists():
         raise UserError(f"{out} holds something other than a demo; choose another folder with -o")
     if out.exists():
         shutil.rmtree(out)
     make_folder(out)
 
 
-def _train(checkpoint: Path, epochs: int) -> None:
-    """The preset digits-natural, with its smaller evaluation."""
-    config = TrainConfig(
-        data="digits",
-        arch="digits_cnn",
-        out=checkpoint.parent / "training",
-        epochs=epochs,
-        lr=4e-3,
-        warmup_epochs=min(5, epochs - 1),
-        shift=2,
-        label_smoothing=0.05,
-        eval_eps=0.05,
-        eval_every=epochs,
-        eval_images=100,
-    )
-    shutil.copy(train(config).checkpoint, checkpoint)
+def _trained(console: Console, name: str, out: Path, epochs: int) -> Path:
+    start, checkpoint = time.monotonic(), out / f"{name}.pt"
+    shutil.copy(train(recipe(name, out / "training" / name, epochs)).checkpoint, checkpoint)
+    console.print(f"   saved {checkpoint} after {time.monotonic() - start:.0f} s")
+    return checkpoint
 
 
 def _figure(spec: str, runs: list[Run], out: Path) -> Path:
     return save(draw(spec, runs), out / "figures" / f"{spec.partition(':')[0]}.pdf", runs)
 
 
-def _where_to_look(console: Console, out: Path, checkpoint: Path) -> None:
+def _where_to_look(console: Console, out: Path) -> None:
     console.print(
         f"""
 [bold]Where to look next[/bold]
   open the figures              {out / "figures"}
-  what is in the checkpoint     gradlens info {checkpoint}
-  your own images               gradlens analyze {checkpoint} --data FOLDER
-  in Python                     run = gl.Run.load("{out / "digits"}"); run.top("l1", 8).samples
+  what is in a checkpoint       gradlens info {out / "edge.pt"}
+  how far it withstands attacks gradlens analyze {out / "edge.pt"} --data digits --analyzers minimal_eps --limit 50
+  your own images               gradlens analyze {out / "edge.pt"} --data FOLDER
+  in Python                     run = gl.Run.load("{out / "edge"}"); run.top("l1", 8).samples
   all measures and figures      gradlens list""",
         highlight=False,
         soft_wrap=True,

@@ -7,24 +7,23 @@ drift apart.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
-from contextlib import ExitStack
 from functools import cached_property
-from typing import Any, Literal, NamedTuple, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from gradlens._hooks import UnitHooks, full_float32, measuring
-from gradlens._randomness import image_uniform
-from gradlens._registry import edge_map, objective
+from gradlens._forward import Forward, Images, Mode, Values
+from gradlens._held import bytes_of, graph_bytes
+from gradlens._hooks import full_float32
+from gradlens._registry import edge_map
+from gradlens._table import amount
 from gradlens._types import Batch, UserError
-from gradlens.objectives.logits import margin
-from gradlens.objectives.probabilities import error_mass, loss
 
-Images = Float[Tensor, "b c h w"]
-Values = Float[Tensor, "b"]
-Mode = Literal["value", "graph", "leaf"]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 Result = TypeVar("Result")
 
 
@@ -35,7 +34,7 @@ class ScaledGradient(NamedTuple):
     scale: Values
 
 
-class Probe:
+class Probe(Forward):
     """What one model says and feels about one batch.
 
     mode ``value`` measures: evaluation mode, frozen parameters. ``graph`` keeps the graph, so a
@@ -44,80 +43,14 @@ class Probe:
     ``needs`` names the units to record: ``units`` for every activation layer, ``units:NAME`` for one.
     Where it names the gradients to come (``gradient:loss``), the last of them frees the graph, which is
     faster; one that it does not name is then computed from a forward pass of its own.
+
+    Everything is kept until the probe goes, a ``with`` block ends or ``free`` is called; ``held`` says
+    how much that is.
     """
 
     def __init__(self, model: nn.Module, batch: Batch, mode: Mode = "value", seed: int = 0, needs: Iterable[str] = ()):
-        if mode not in get_args(Mode):
-            raise UserError(f"unknown probe mode '{mode}'; there are: value, graph, leaf")
-        self.model, self.batch, self.mode, self.seed = model, batch, mode, seed
-        self.needs = frozenset(needs)
-        self._awaited = {n.removeprefix("gradient:") for n in self.needs if n.startswith("gradient:")}
-        self._spent = False
-        self._gradients: dict[str, Any] = {}
-        self._kept: dict[Hashable, Any] = {}
-        self._units: dict[str, Tensor] | None = None
-
-    @cached_property
-    def image(self) -> Images:
-        """The input as the leaf that gradients are taken with respect to."""
-        return self.batch.image.detach().requires_grad_()
-
-    @cached_property
-    def logits(self) -> Float[Tensor, "b k"]:
-        """``(B, K)`` in the model's precision, attached to the image."""
-        with ExitStack() as stack:
-            if self.mode == "value":
-                stack.enter_context(measuring(self.model))
-            hooks = stack.enter_context(UnitHooks(self.model, self.needs))
-            stack.enter_context(torch.enable_grad())
-            logits = self.model(self.image)
-            self._units = hooks.units
-        return logits
-
-    @cached_property
-    def _logits64(self) -> Float[Tensor, "b k"]:
-        return self.logits.detach().double()
-
-    @cached_property
-    def prediction(self) -> Int[Tensor, "b"]:
-        """The class of the largest logit."""
-        return self.logits.detach().argmax(1)
-
-    @cached_property
-    def target(self) -> Tensor:
-        """The label; the prediction where the label is unknown."""
-        return self.prediction if self.batch.target is None else self.batch.target
-
-    @cached_property
-    def correct(self) -> Bool[Tensor, "b"]:
-        """Whether the prediction is the label."""
-        return self.prediction == self.target
-
-    @cached_property
-    def loss(self) -> Values:
-        """Cross-entropy of each image in nats; float64 and detached in mode ``value``."""
-        if self.mode == "value":
-            return loss(self._logits64, self.target)
-        return loss(self.logits, self.target)
-
-    @cached_property
-    def error_mass(self) -> Values:
-        """``1 − p_y``, float64, without cancellation."""
-        return error_mass(self._logits64, self.target)
-
-    @cached_property
-    def margin(self) -> Values:
-        """``f_y − max_{k≠y} f_k``, float64."""
-        return margin(self._logits64, self.target)
-
-    @cached_property
-    def confidence(self) -> Values:
-        """The largest probability, float64."""
-        return self._logits64.softmax(1).amax(1)
-
-    def value(self, of: str = "loss") -> Values:
-        """The objective whose gradient ``gradient(of)`` is, float64 and detached."""
-        return self._value(of, self._logits64)
+        super().__init__(model, batch, mode, seed, needs)
+        self.free()
 
     def gradient(self, of: str = "loss") -> Images:
         """``grad[b] = ∂ objective_b / ∂ image_b``, ``(B, C, H, W)``, per unit pixel and signed.
@@ -157,17 +90,54 @@ class Probe:
                 self._kept[key] = compute()
         return self._kept[key]
 
-    def units(self) -> dict[str, Float[Tensor, "b u"]]:
-        """Spatial means of the recorded layers' outputs, ``{layer: (B, U)}``, in forward order."""
-        if not any(need.startswith("units") for need in self.needs):
-            raise UserError("this probe recorded no units; ask for them with Probe(…, needs=('units',))")
-        _ = self.logits
-        return self._units or {}
-
     def at(self, image: Images) -> Probe:
-        """The same look at other pixels of the same label: attacked, corrupted, masked."""
+        """The same look at other pixels of the same label: attacked, corrupted, masked, edited by hand."""
+        if not isinstance(image, Tensor) or image.ndim != 4:
+            found = f"shape {tuple(image.shape)}" if isinstance(image, Tensor) else f"a {type(image).__name__}"
+            raise UserError(f"other pixels are {found}; wanted a tensor like probe.batch.image (B, C, H, W)")
         there = Batch(image.detach(), self.target, self.batch.index)
         return Probe(self.model, there, self.mode, self.seed, self.needs)
+
+    def show(self, of: str = "loss", edges: str = "canny", images: int = 8) -> Figure:
+        """Image, gradient and edges side by side, a row an image, at most so many; gray is a gradient of zero."""
+        from gradlens._show import look_at
+
+        return look_at(self, of, edges, images)
+
+    @property
+    def held(self) -> dict[str, int]:
+        """The bytes that it keeps, by what they are: images, graph, gradients, edges and other maps."""
+        own = [self.batch.image, *self.model.parameters(), *self.model.buffers()]
+        graph = graph_bytes(vars(self)["logits"], own) if "logits" in vars(self) else 0
+        kept = {"graph": graph, "gradients": bytes_of(self._gradients), "maps": bytes_of(self._kept)}
+        return {"images": bytes_of(self.batch.image), **{name: size for name, size in kept.items() if size}}
+
+    def free(self) -> None:
+        """Let go of all but the images; what is asked for afterwards is computed anew."""
+        for name in [n for n in vars(self) if isinstance(getattr(type(self), n, None), cached_property)]:
+            delattr(self, name)
+        self._awaited = {n.removeprefix("gradient:") for n in self.needs if n.startswith("gradient:")}
+        self._spent, self._units = False, None
+        self._gradients: dict[str, Any] = {}
+        self._kept: dict[Hashable, Any] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.free()
+
+    def __repr__(self) -> str:
+        name = getattr(getattr(self.model, "card", None), "name", type(self.model).__name__)
+        count, *shape = self.batch.image.shape
+        held = ", ".join(f"{what} {amount(size)}" for what, size in self.held.items())
+        images = f"{count} image{'s' * (count != 1)} {' × '.join(map(str, shape))}"
+        return f"<Probe of {name}: {images}; keeps {held}>"
+
+    def _repr_html_(self) -> str:
+        from gradlens._html import probe_page
+
+        return probe_page(self)
 
     def _differentiated(self, of: str) -> Images:
         """The gradient in the modes that train: with its graph, or as a leaf."""
@@ -191,7 +161,3 @@ class Probe:
         with torch.enable_grad():
             logits = self._logits64.detach().requires_grad_()
             return torch.autograd.grad(self._value(of, logits).sum(), logits)[0]
-
-    def _value(self, of: str, logits: Tensor) -> Values:
-        draw = image_uniform(self.seed, self.batch.index, of).to(logits.device)
-        return objective.build(of)(logits, self.target, draw)

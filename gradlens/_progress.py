@@ -1,4 +1,4 @@
-"""A progress bar with a rate and the time left on a terminal; a line now and then in a log."""
+"""A progress bar with a rate and the time left, on a terminal and in a notebook; a line now and then in a log."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-LINE_SECONDS = 30.0
+from gradlens._notebook import Line, in_notebook
+
+LINE_SECONDS, CELL_SECONDS = 30.0, 0.2
 
 
 class _Rate(ProgressColumn):
@@ -24,7 +26,7 @@ def track(batches: Iterable[Any], label: str, total: int, done: int, show: bool)
         yield from batches
         return
     console = Console(stderr=True)
-    follow = _bar if console.is_terminal else _lines
+    follow = _cell if in_notebook() else _bar if console.is_terminal else _lines
     yield from follow(batches, label, total, done, console)
 
 
@@ -35,6 +37,21 @@ def _bar(batches: Iterable[Any], label: str, total: int, done: int, console: Con
         for item in batches:
             yield item
             progress.advance(task, _images(item))
+
+
+def _cell(batches: Iterable[Any], label: str, total: int, done: int, console: Console) -> Iterator[Any]:
+    line, start, first, last = Line(), time.monotonic(), done, 0.0
+    line.show(f"{label}: {done:,}/{total:,} images", done / max(total, 1))
+    for item in batches:
+        yield item
+        done += _images(item)
+        now = time.monotonic()
+        if now - last > CELL_SECONDS:
+            rate = (done - first) / (now - start)
+            left = f"{rate:,.1f} images/s, {max(total - done, 0) / rate:,.0f} s left"
+            line.show(f"{label}: {done:,}/{total:,} images, {left}", done / max(total, 1))
+            last = now
+    line.show(f"{label}: {done - first:,} images in {time.monotonic() - start:,.1f} s")
 
 
 def _lines(batches: Iterable[Any], label: str, total: int, done: int, console: Console) -> Iterator[Any]:

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-import html
-import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gradlens._files import make_folder, write_atomically
+from gradlens._notebook import displayable
+from gradlens._run_folder import read_run, write_run
 from gradlens._types import UserError, digest
 
 if TYPE_CHECKING:
-    from gradlens._probe import Probe
+    import xarray
+    from matplotlib.figure import Figure
 
-FORMAT = 1
+    from gradlens._plots import Plots
+    from gradlens._probe import Probe
+    from gradlens._table import Table
+
 IDENTITY = (
     *("weights", "arch", "activation", "mean", "std", "data_fingerprint", "preprocess_hash"),
     *("analyzers", "seed", "precision"),
@@ -32,7 +36,7 @@ class Run:
 
     samples: a row an image. summary: numbers of the whole run by name, None where missing. arrays: ``analyzer/what``.
     provenance: all that is needed to repeat it. examples: a few images ``(N, 3, H, W)`` with their
-    raw gradients, as ``gradient · scale``.
+    raw gradients, as ``gradient · scale``. model, data: what to look again with; opened when needed.
     """
 
     samples: pd.DataFrame
@@ -42,6 +46,8 @@ class Run:
     examples: dict[str, NDArray] = field(default_factory=dict)
     model: Any = field(default=None, repr=False, compare=False)
     data: Any = field(default=None, repr=False, compare=False)
+    ranked_by: str | None = field(default=None, repr=False, compare=False)
+    cache: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         # None rather than NaN, which JSON does not have.
@@ -57,6 +63,17 @@ class Run:
     def hash(self) -> str:
         """Identifies what was measured, for a figure's metadata."""
         return digest({k: self.provenance.get(k) for k in IDENTITY})
+
+    @property
+    def selected(self) -> bool:
+        """Whether some rows were left out since; the summary is of the whole run."""
+        return len(self.samples) != self.summary.get("images", len(self.samples))
+
+    @property
+    def count(self) -> str:
+        """``500 images``, ``8 of 500 images``."""
+        whole = f"{self.summary.get('images', len(self.samples)):,} images"
+        return f"{len(self.samples):,} of {whole}" if self.selected else whole
 
     @property
     def headline(self) -> dict[str, float]:
@@ -91,81 +108,97 @@ class Run:
             raise UserError(unknown("column", column, chosen.columns))
         if not pd.api.types.is_numeric_dtype(chosen[column]):
             raise UserError(f"column '{column}' holds text, which has no largest; give a column of numbers such as l1")
-        return replace(self, samples=chosen.nlargest(n, column))
+        return replace(self, samples=chosen.nlargest(n, column), ranked_by=column)
 
-    def probe(self, index: int) -> Probe:
-        """Look again at one image by its ``index``; reloads model and data where needed."""
+    def probe(self, index: int | Sequence[int]) -> Probe:
+        """Look again at one image by its ``index``, or at several; reloads model and data where needed."""
         from gradlens._again import probe_of
 
-        return probe_of(self, index)
+        return probe_of(self, [index] if isinstance(index, int | np.integer) else list(index))
+
+    def measure(self, probe: Probe) -> pd.DataFrame:
+        """A row an image of a probe, with the columns that this run has of its own images.
+
+        Of this run's model at edited pixels, the difference of two rows is what the edit does:
+        ``run.measure(probe.at(edited))``. Nulls and colour axes come from the run's own pilot images, so
+        that of an unchanged image is the run's row, up to rounding. Columns of inline analyzers are NaN.
+        """
+        from gradlens._again import measured_as
+
+        return measured_as(self, probe)
+
+    def show(self, images: int = 8, column: str | None = None) -> Figure:
+        """The first images of the run above their gradients, with their classes and one number each.
+
+        After ``top`` that is the column it ranked by, else l1. Images whose gradients the run did not
+        keep are computed again, from its model and data.
+        """
+        from gradlens._show import strip
+
+        if column is not None and column not in self.samples:
+            from gradlens._registry import unknown
+
+            raise UserError(unknown("column", column, self.samples.columns))
+        return strip(self._keeping(self.samples["index"].head(images).tolist()), images, column)
+
+    @property
+    def plot(self) -> Plots:
+        """The figures as methods, of this run and others: ``run.plot.gradient_gallery(twin)``."""
+        from gradlens._plots import Plots
+
+        return Plots(self)
 
     def figure(self, name: str, ax: Any = None, **options: Any) -> Any:
         """Draw a registered figure of this run."""
         from gradlens.plotting import draw
 
-        return draw(name, [self], ax=ax, **options)
+        return displayable(draw(name, [self], ax=ax, **options))
+
+    def table(self) -> Table:
+        """The summary's main numbers with 95 % intervals and how to read them."""
+        from gradlens._export import table_of
+
+        return table_of(self)
+
+    def to_latex(self) -> str:
+        """That table for a paper, without the explanations: a ``table`` environment for the package booktabs."""
+        from gradlens._export import table_of
+
+        return table_of(self, meanings=False).to_latex()
+
+    def to_xarray(self) -> xarray.Dataset:
+        """The kept examples with named axes ``(image, channel, y, x)``, for who has xarray installed."""
+        from gradlens._export import to_xarray
+
+        return to_xarray(self)
 
     def save(self, folder: str | Path) -> Path:
         """Write the run's folder; ``run.json`` comes last, so a folder that has it is complete."""
-        out = make_folder(Path(folder))
-        (out / "run.json").unlink(missing_ok=True)
-        write_atomically(out / "samples.parquet", lambda f: self.samples.to_parquet(f))
-        write_atomically(out / "arrays.npz", lambda f: _write_arrays(f, self.arrays))
-        make_folder(out / "examples")
-        write_atomically(out / "examples" / "loss.npz", lambda f: _write_arrays(f, self.examples))
-        table = pd.DataFrame([self.summary])
-        write_atomically(out / "summary.csv", lambda f: table.to_csv(f, index=False))
-        _write_json(out / "summary.json", self.summary)
-        _write_json(out / "run.json", {"format": FORMAT, **self.provenance})
-        return out
+        return write_run(Path(folder), self.samples, self.summary, self.arrays, self.provenance, self.examples)
 
     @classmethod
     def load(cls, folder: str | Path) -> Run:
-        """Read a run's folder; raises UserError where it is not a complete run."""
-        path = Path(folder)
-        if not (path / "run.json").exists():
-            state = "is an unfinished run; go on with --resume" if (path / "parts").exists() else "holds no run"
-            raise UserError(f"{path} {state}" + ("" if "unfinished" in state else "; give the folder of an analysis"))
-        try:
-            provenance = json.loads((path / "run.json").read_text())
-            if provenance.pop("format") != FORMAT:
-                raise UserError(f"{path} was written by another version of gradlens; analyze again")
-            return cls(
-                samples=pd.read_parquet(path / "samples.parquet"),
-                summary=json.loads((path / "summary.json").read_text()),
-                arrays=_read_arrays(path / "arrays.npz"),
-                provenance=provenance,
-                examples=_read_arrays(path / "examples" / "loss.npz"),
-            )
-        except UserError:
-            raise
-        except Exception as error:
-            raise UserError(f"{path} is damaged ({type(error).__name__}: {error}); analyze again") from None
+        """Read a run's folder; raises UserError where it is not a complete run, or was changed by hand."""
+        return cls(**read_run(Path(folder)))
 
     def __repr__(self) -> str:
         numbers = ", ".join(f"{k}={v:.4g}" for k, v in list(self.headline.items())[:4])
-        return f"<Run {self.label} on {self.summary.get('data')}: {len(self.samples)} images, {numbers}>"
+        whole = "of all " if self.selected else ""
+        return f"<Run {self.label} on {self.summary.get('data')}: {self.count}, {whole}{numbers}>"
 
     def _repr_html_(self) -> str:
-        title = html.escape(f"{self.label} on {self.summary.get('data')}, {len(self.samples):,} images")
-        rows = "".join(f"<tr><td>{html.escape(k)}</td><td>{v:.4g}</td></tr>" for k, v in self.headline.items())
-        head = self.samples.head(5).to_html(max_cols=8, index=False, float_format="%.4g", border=0)
-        return f"<b>{title}</b><table>{rows}</table>{head}"
+        from gradlens._html import run_page
 
+        return run_page(self)
 
-def _write_json(path: Path, value: Any) -> None:
-    text = json.dumps(value, indent=1, default=_plain, ensure_ascii=False)
-    write_atomically(path, lambda f: f.write(text.encode()))
+    def _keeping(self, indices: list[int]) -> Run:
+        """The same run with examples of all these images."""
+        kept = self.examples.get("index", np.empty(0, np.int64)).tolist()
+        missing = [index for index in indices if index not in kept]
+        if not missing:
+            return self
+        from gradlens._again import examples_of
 
-
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else str(value)
-
-
-def _write_arrays(stream: BinaryIO, arrays: dict[str, Any]) -> None:
-    np.savez_compressed(stream, **arrays)
-
-
-def _read_arrays(path: Path) -> dict[str, NDArray]:
-    with path.open("rb") as stream, np.load(stream) as arrays:
-        return dict(arrays)
+        found = examples_of(self, missing)
+        joined = {k: np.concatenate([self.examples[k], v]) if kept else v for k, v in found.items()}
+        return replace(self, examples=joined)

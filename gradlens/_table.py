@@ -25,6 +25,8 @@ WIDTH = 100
 MOST_ROWS = 200
 # A word of a title longer than this is broken.
 WORD = 10
+# Narrower columns are too narrow for a sentence.
+SENTENCE = 24
 GAP = 2
 NOTHING = "–"
 FORMATS = (".csv", ".md", ".tex")
@@ -37,7 +39,7 @@ LATEX = {
     **{"<": "$<$", ">": "$>$", "|": "$|$", "−": "$-$", "±": r"$\pm$", "×": r"$\times$", "·": r"$\cdot$"},
     **{"≤": r"$\leq$", "≥": r"$\geq$", "≠": r"$\neq$", "∞": r"$\infty$", "√": r"$\surd$", "Σ": r"$\Sigma$"},
     **{"ρ": r"$\rho$", "ω": r"$\omega$", "ε": r"$\varepsilon$", "σ": r"$\sigma$", "²": r"\textsuperscript{2}"},
-    **{"–": "--", "…": r"\ldots{}", "’": "'"},
+    **{"\u2003": r"\quad{}", "–": "--", "…": r"\ldots{}", "’": "'"},
 }
 
 
@@ -111,7 +113,7 @@ class Table:
         from rich.console import Console
 
         drawing = io.StringIO()
-        Console(file=drawing, width=WIDTH, color_system=None).print(self)
+        Console(file=drawing, width=WIDTH, color_system=None, force_jupyter=False).print(self)
         return "\n".join(line.rstrip() for line in drawing.getvalue().splitlines())
 
     def _repr_html_(self) -> str:
@@ -141,9 +143,9 @@ class Table:
 
     @cached_property
     def _right(self) -> list[bool]:
-        """Which columns are numbers: all but the first, and those that never hold a digit."""
+        """Which columns are numbers: those that hold a digit, but for the first one and for sentences."""
         columns = [self._text.iloc[:, k] for k in range(self._text.shape[1])]
-        return [k > 0 and column.str.contains(r"\d").any() for k, column in enumerate(columns)]
+        return [k > 0 and c.str.contains(r"\d").any() and not _is_prose(c) for k, c in enumerate(columns)]
 
     def _sections(self) -> Iterator[tuple[str, list[list[str]]]]:
         rows = zip(self._text.index, self._text.to_numpy().tolist(), strict=True)
@@ -173,11 +175,16 @@ class Table:
         yield _grid([("·", note) for note in notes], [1, None], [False, False], "dim")
 
     def _widths(self, most: int) -> list[int]:
-        """Each column's longest cell, so that sections line up. Without room, names are broken and columns left out."""
+        """Each column's longest cell, so that sections line up. Without room, sentences in the last column are
+        folded, then names broken and columns left out.
+        """
         columns = zip(self._titles, self._text.T.to_numpy().tolist(), strict=True)
         first, *others = (
             max([*map(len, cells), *(min(len(word), WORD) for word in title.split())]) for title, cells in columns
         )
+        spare = most - first - sum(others[:-1]) - GAP * len(others)
+        if others and _is_prose(self._text.iloc[:, -1]) and spare >= SENTENCE:
+            others[-1] = min(others[-1], spare)
         while others and WORD + sum(others) + GAP * len(others) > most:
             others.pop()
         return [min(first, most - sum(others) - GAP * len(others)), *others]
@@ -209,6 +216,13 @@ def number(value: Any, decimals: int | None = None) -> str:
     return text.removeprefix("-") if float(text) == 0 else text.replace("-", "−")
 
 
+def amount(count: float) -> str:
+    """``98 MB``: three digits and the unit."""
+    units = ("bytes", "kB", "MB", "GB", "TB")
+    power = min(len(units) - 1, int(math.log(max(count, 1), 1000)))
+    return f"{count / 1000**power:.3g} {units[power]}"
+
+
 def decimals_for(uncertainty: float, most: int = 6) -> int | None:
     """How many decimals show two digits of an uncertainty; None where it is too small for plain notation."""
     if not uncertainty > 0 or not math.isfinite(uncertainty):
@@ -228,6 +242,11 @@ def _grid(rows: Iterable[Sequence[str]], widths: Sequence[int | None], right: Se
     for row in rows:
         grid.add_row(*map(Text, row[: len(widths)]))
     return grid
+
+
+def _is_prose(column: pd.Series) -> bool:
+    """Whether some cell has four words: names and numbers with their intervals have fewer."""
+    return bool(column.str.contains(r"(?:[^\W\d]{2,}\W+){3}[^\W\d]{2,}", regex=True).any())
 
 
 def _plain(value: Any) -> str:

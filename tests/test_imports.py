@@ -12,15 +12,18 @@ import gradlens
 
 LAYERS = [
     ["_types"],
-    ["_registry", "_randomness", "_statistics", "_tallies", "_files", "_distributed", "_progress"],
+    ["_registry", "_randomness", "_statistics", "_tallies", "_files", "_distributed", "_notebook"],
+    ["_run_folder", "_progress", "_held"],
     ["_hooks", "edges", "objectives", "attacks", "_parts", "_results", "_table"],
-    ["models", "data", "plotting", "report", "_terminal", "_comparable", "_comparison_text"],
-    ["_probe", "_differences", "_leaderboard"],
+    ["_histories", "_families", "_export"],
+    ["models", "data", "plotting", "_terminal", "_comparable", "_comparison_text"],
+    ["_forward", "_plots", "_show"],
+    ["_probe", "_differences", "_leaderboard", "_html"],
     ["_evaluation"],
     ["analyzers", "studies", "penalties", "_attribution", "_sessions", "_compare"],
-    ["engines", "_loop", "_assemble"],
+    ["engines", "_loop", "_assemble", "report"],
     ["_pilot", "_provenance", "_preflight", "_manifest", "_protocols"],
-    ["_session"],
+    ["_session", "_measure"],
     ["_run", "_again", "training", "_doctor"],
     ["_demo", "_commandline"],
     ["_options"],
@@ -30,9 +33,14 @@ LAYERS = [
 ]
 RANK = {room: rank for rank, layer in enumerate(LAYERS) for room in layer}
 # Inside a method, and only there.
-EXCEPTIONS = {("_results", "_again"), ("_results", "plotting")}
+EXCEPTIONS = {
+    *(("_results", room) for room in ("_again", "_export", "_html", "_plots", "_show", "plotting")),
+    *(("_probe", room) for room in ("_html", "_show")),
+}
 WITHOUT_TORCH = (
     *("_results", "_statistics", "_tallies", "_registry", "_types", "plotting", "report"),
+    *("_histories", "_families"),
+    *("_run_folder", "_notebook", "_export", "_plots", "_show", "_html"),
     *("_table", "_comparable", "_comparison_text", "_differences", "_compare", "_leaderboard"),
 )
 
@@ -128,7 +136,7 @@ def test_wrong_directions_are_seen(room, source, expected):
 
 def test_import_costs_nothing_and_results_need_no_torch():
     figures = [f"gradlens.plotting.{m.name}" for m in pkgutil.iter_modules([str(ROOT / "plotting")])]
-    rooms = [f"gradlens.{room}" for room in WITHOUT_TORCH if room != "report"]
+    rooms = [f"gradlens.{room}" for room in WITHOUT_TORCH]
     code = (
         "import importlib, sys, gradlens\n"
         "assert not {'torch', 'numpy', 'pandas', 'matplotlib'} & set(sys.modules), 'import gradlens'\n"

@@ -9,12 +9,12 @@ from __future__ import annotations
 import math
 import tomllib
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 
 import gradlens as gl
+from gradlens._demo import RECIPES, recipe
 from gradlens.training._config import read_config
 
 FOLDER = Path(__file__).parents[1] / "analyses" / "presets"
@@ -72,17 +72,8 @@ def test_ramp_is_the_papers(name, weights):
     assert [objective.weight(epoch) for epoch in (0, 1, 2.5, 5, 90)] == pytest.approx(weights)
 
 
-def test_the_demo_trains_the_preset(tmp_path, monkeypatch):
-    from gradlens import _demo
-
-    seen = []
-
-    def caught(config):
-        seen.append(config)
-        (tmp_path / "last.pt").write_bytes(b"")
-        return SimpleNamespace(checkpoint=tmp_path / "last.pt")
-
-    monkeypatch.setattr(_demo, "train", caught)
-    _demo._train(tmp_path / "digits.pt", 30)
-    preset, demo = read_config(FOLDER / "digits-natural.toml").provenance(), seen[0].provenance()
-    assert {k for k in preset if preset[k] != demo[k]} == {"out", "eval_every", "eval_images"}
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_demo_trains_the_presets(name, tmp_path):
+    preset = read_config(FOLDER / f"digits-{name}.toml").provenance()
+    demo = recipe(name, tmp_path).provenance()
+    assert {k for k in preset if preset[k] != demo[k]} <= {"out", "eval_every", "eval_images", "eval_eps"}

@@ -328,7 +328,7 @@ def test_a_failure_while_saving_leaves_no_folder_that_looks_complete(baseline, t
     def full(path, write):
         raise OSError("no space left")
 
-    monkeypatch.setattr("gradlens._results.write_atomically", full)
+    monkeypatch.setattr("gradlens._run_folder.write_atomically", full)
     with pytest.raises(OSError, match="no space left"):
         baseline.save(tmp_path / "run")
     with refused("holds no run"):

@@ -23,10 +23,11 @@ from gradlens import Interrupted, UserError
 from gradlens.cli import main
 from gradlens.data._cifar import FOLDER, TRAIN
 from gradlens.engines import StepStats
-from gradlens.training import _training
+from gradlens.training import _memory, _training
 from gradlens.training._augment import each_image
 from gradlens.training._batches import TrainingBatches
 from gradlens.training._config import TrainConfig, read_config
+from gradlens.training._memory import memory, step_bytes
 from gradlens.training._methods import Moment, choose_place, trades_step
 from gradlens.training._objective import Objective
 from gradlens.training._setup import Schedule, open_model, open_split
@@ -642,3 +643,61 @@ def test_preactresnet_trains_on_a_miniature_of_cifar(tmp_path, rng):
     assert result.history[-1]["loss"] < result.history[0]["loss"]
     assert result.history[0]["engine_cosine"] > 0.999
     assert gl.load_model(result.checkpoint, device="cpu").card.class_names[3] == "cat"
+
+
+# --- what is said and shown of it
+
+
+def test_memory_estimate_is_what_the_graph_and_the_optimiser_hold(tmp_path):
+    given = config(tmp_path, opt="sgd", batch_size=32, ema=0.9)
+    train_data = open_split(given, "train")
+    model = open_model(given, train_data)
+    batch = train_data.bind(model.card.preprocess).batch(range(32))
+    held = {}
+
+    def hold(tensor):
+        held[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(hold, lambda tensor: tensor):
+        logits = model.eval()(batch.image.requires_grad_())
+    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    expected = sum(size for storage, size in held.items() if storage not in weights)
+    steady, images = step_bytes(given, model, batch)
+    assert images == pytest.approx(expected, rel=0.02)
+    # Weights, gradients, momentum and the moving average.
+    everything = [*model.parameters(), *model.buffers()]
+    assert steady == 4 * sum(t.numel() * t.element_size() for t in everything)
+    assert step_bytes(dataclasses.replace(given, opt="adamw"), model, batch)[0] == steady * 5 // 4
+    twice = dataclasses.replace(given, penalty="gradnorm", engine="double_backward")
+    assert step_bytes(twice, model, batch)[1] == 2 * images
+    del logits
+
+
+def test_a_batch_that_will_not_fit_is_told_beforehand(tmp_path, monkeypatch):
+    given = config(tmp_path, batch_size=64)
+    train_data = open_split(given, "train")
+    model = open_model(given, train_data)
+    batch = train_data.bind(model.card.preprocess).batch(range(2))
+    steady, images = step_bytes(given, model, batch)
+    monkeypatch.setattr(_memory, "available_bytes", lambda device: steady + images // 2)
+    assert "--batch-size 32 --accumulate 2" in memory(given, model, batch).advice
+    monkeypatch.setattr(_memory, "available_bytes", lambda device: None)
+    assert memory(given, model, batch).advice == ""
+    assert "64 images" in memory(given, model, batch).line
+
+
+def test_tensorboard_shows_the_history(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    result = train(config(tmp_path, tensorboard=tmp_path / "board"))
+    seen = EventAccumulator(str(tmp_path / "board")).Reload()
+    assert [(e.step, e.value) for e in seen.Scalars("loss")] == [
+        (row["epoch"], pytest.approx(row["loss"])) for row in result.history
+    ]
+
+
+def test_tensorboard_that_is_not_there_is_told_in_one_line(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(UserError, match="pip install tensorboard"):
+        train(config(tmp_path, tensorboard=tmp_path / "board"))

@@ -13,10 +13,10 @@ from gradlens._registry import command
 @command
 @dataclass(frozen=True, kw_only=True)
 class Demo(Common):
-    """Train a small CNN on embedded digits, analyze it and draw the figures; about a minute."""
+    """Train three small CNNs on embedded digits (natural, GradNorm, EdgeReg), analyze, compare and draw; minutes."""
 
     out: Annotated[Path, arg(aliases=["-o"])] = Path("gradlens-demo")
-    """Folder for the checkpoint, the run and the figures."""
+    """Folder for the checkpoints, the runs, the comparison and the figures."""
 
     def run(self) -> dict[str, Any]:
         from gradlens._demo import demo

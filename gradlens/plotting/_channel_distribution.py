@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,14 +11,23 @@ from numpy.typing import NDArray
 from gradlens._registry import figure
 from gradlens._results import Run
 from gradlens._types import UserError
-from gradlens.plotting._panels import footnote, need_array, new_figure
+from gradlens.plotting._panels import footnote, images_of, need_array, outer_labels, small_multiples
 from gradlens.plotting._style import CHANNELS
 
 BINS_A_POINT = 4
+AXES = ("|g| (nats per unit pixel)", "density a decade")
+
+
+class Curves(NamedTuple):
+    """Bin centres ``(N,)``, the density a decade of each channel ``(3, N)``, and the share of exact zeros."""
+
+    centre: NDArray
+    density: NDArray
+    zeros: float
 
 
 @figure
-def channel_distribution(runs: Sequence[Run], ax: Axes | None = None) -> Figure:
+def channel_distribution(runs: Sequence[Run], ax: Axes | None = None) -> Figure | Axes:
     """The distribution over pixels of |g| in each colour channel, a panel a model.
 
     Curves are densities a decade, so their areas are one; short marks are the medians. Zeros are
@@ -25,41 +35,53 @@ def channel_distribution(runs: Sequence[Run], ax: Axes | None = None) -> Figure:
     """
     if ax is not None and len(runs) > 1:
         raise UserError(f"channel_distribution draws a panel a model; {len(runs)} runs do not fit into one ax")
-    panels = np.array([ax]) if ax is not None else new_figure(1, len(runs), sharex=True, sharey=True)[1][0]
-    curves = [_densities(run) for run in runs]
-    for panel, run, (centre, density, _) in zip(panels, runs, curves, strict=True):
-        _panel(panel, run, centre, density)
-    seen = np.flatnonzero(sum(density.sum(0) for _, density, _ in curves) > 1e-3)
-    panels[0].set(
-        xscale="log",
-        xlim=(curves[0][0][seen[0]], curves[0][0][seen[-1]]),
-        ylim=(0, 1.08 * max(density.max() for _, density, _ in curves)),
-        ylabel="density a decade",
-    )
-    panels[0].legend(loc="upper left", handlelength=2.6)
-    zeros = ", ".join(f"{run.label} {zero:.1%}" for run, (*_, zero) in zip(runs, curves, strict=True))
-    footnote(panels[0].figure, f"exact zeros left out: {zeros}")
-    return panels[0].figure
+    curves = [_curves(run) for run in runs]
+    if ax is not None:
+        _panel(ax, runs[0], curves[0])
+        ax.set(xlabel=AXES[0], ylabel=AXES[1], **_limits(curves))
+        ax.legend(loc="upper left", handlelength=2.6)
+        return ax
+    drawn, panels = small_multiples(len(runs), height=1.1)
+    for panel, run, own in zip(panels, runs, curves, strict=True):
+        _panel(panel, run, own)
+    panels[0].set(**_limits(curves))
+    outer_labels(panels, *AXES)
+    drawn.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=3, handlelength=2.6)
+    zeros = [f"{run.label} {own.zeros:.2g}" for run, own in zip(runs, curves, strict=True) if own.zeros]
+    said = f"share of exact zeros, left out: {', '.join(zeros)}" if zeros else "no exact zeros"
+    footnote(drawn, f"all pixels; {images_of(runs)}; short marks: medians; {said}")
+    return drawn
 
 
-def _densities(run: Run) -> tuple[NDArray, NDArray, float]:
-    """Bin centres, the density a decade of each channel, and the share of exact zeros."""
+def _curves(run: Run) -> Curves:
     counts = need_array(run, "channel_asymmetry/histogram/counts", "channel_asymmetry")[:, 1:-1]
     edges = need_array(run, "channel_asymmetry/histogram/edges", "channel_asymmetry")
     zeros = need_array(run, "channel_asymmetry/histogram/zeros", "channel_asymmetry")
     coarse = counts.reshape(len(counts), -1, BINS_A_POINT).sum(2)
     if not coarse.sum(1).all():
-        raise UserError(f"run {run.label} has no gradient within the histogram's range; see gradient_flag")
+        raise UserError(
+            f"run {run.label} has a channel without gradient within the histogram's range: the images are gray, or "
+            "the gradients vanished (see gradient_flag)"
+        )
     centre = np.sqrt(edges[:-BINS_A_POINT:BINS_A_POINT] * edges[BINS_A_POINT::BINS_A_POINT])
     a_decade = len(centre) / np.log10(edges[-1] / edges[0])
-    return centre, coarse / coarse.sum(1, keepdims=True) * a_decade, float(zeros.sum() / (zeros.sum() + counts.sum()))
+    share = float(zeros.sum() / (zeros.sum() + counts.sum()))
+    return Curves(centre, coarse / coarse.sum(1, keepdims=True) * a_decade, share)
 
 
-def _panel(ax: Axes, run: Run, centre: NDArray, densities: NDArray) -> None:
-    for (name, (color, style)), density in zip(CHANNELS.items(), densities, strict=True):
-        ax.plot(centre, density, color=color, ls=style, label=name)
-        ax.plot([_median(density, centre)] * 2, [0, 0.05], color=color, transform=ax.get_xaxis_transform())
-    ax.set(xlabel="|g| (nats per unit pixel)", title=run.label)
+def _panel(ax: Axes, run: Run, own: Curves) -> None:
+    for (name, (color, style)), density in zip(CHANNELS.items(), own.density, strict=True):
+        ax.plot(own.centre, density, color=color, ls=style, label=name)
+        median = [_median(density, own.centre)] * 2
+        ax.plot(median, [0, 0.06], color=color, transform=ax.get_xaxis_transform(), label=f"_median {name}")
+    ax.set_title(run.label)
+
+
+def _limits(curves: Sequence[Curves]) -> dict[str, object]:
+    """A logarithmic axis over all that is seen, and the height of the highest curve."""
+    seen = np.flatnonzero(sum(own.density.sum(0) for own in curves) > 1e-3)
+    centre, highest = curves[0].centre, max(own.density.max() for own in curves)
+    return {"xscale": "log", "xlim": (centre[seen[0]], centre[seen[-1]]), "ylim": (0, 1.08 * highest)}
 
 
 def _median(weight: NDArray, centre: NDArray) -> float:

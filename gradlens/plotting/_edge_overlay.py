@@ -11,7 +11,7 @@ from skimage.feature import canny
 
 from gradlens._registry import figure
 from gradlens._results import Run
-from gradlens.plotting._panels import class_of, common_examples, corner, example, footnote, new_figure, picture
+from gradlens.plotting._panels import class_of, common_examples, corner, example, example_grid, footnote, picture
 
 EDGE = (0.1, 0.9, 1.0)
 
@@ -20,31 +20,34 @@ EDGE = (0.1, 0.9, 1.0)
 def edge_overlay(runs: Sequence[Run], images: int = 4, sigma: float = 1.0) -> Figure:
     """Gradient magnitudes of the same images with the images' Canny edges drawn on them.
 
-    A row an image, a column a model; brightness is Σ_c|g_c| on a logarithmic scale of two decades
-    below the 99.5 % quantile, cyan the edges, and the corner gives the AUC of |g| for them.
+    Brightness is Σ_c|g_c| on a logarithmic scale of two decades below the 99.5 % quantile, cyan the
+    edges, and the corner gives the AUC of |g| for them.
     """
     chosen = common_examples(runs, images)
-    drawn, axes = new_figure(len(chosen), len(runs) + 1, cell=1.15)
-    for row, index in zip(axes, chosen, strict=True):
+    names = ["image", *(run.label for run in runs)]
+    drawn, rows = example_grid([class_of(runs[0], index) for index in chosen], names)
+    for row, index in zip(rows, chosen, strict=True):
         image = example(runs[0], index)[0]
-        edges = canny(rgb2gray(image).astype(np.float64), sigma)
-        picture(row[0], image, vmin=0, vmax=1)
-        row[0].set_ylabel(class_of(runs[0], index))
+        edges = canny(_luminance(image).astype(np.float64), sigma)
+        picture(row[0], image)
         for ax, run in zip(row[1:], runs, strict=True):
             _overlay(ax, np.abs(example(run, index)[1]).sum(2), edges)
             corner(ax, _auc(run, index))
-    for ax, title in zip(axes[0], ["image", *(run.label for run in runs)], strict=True):
-        ax.set_title(title)
-    footnote(drawn, "brightness: |g|, logarithmic over two decades, a scale an image; cyan: Canny edges of the image")
+    note = "brightness: |g|, logarithmic over two decades, a scale an image; cyan: Canny edges of the image"
+    footnote(drawn, f"n = {len(chosen)} images that all runs keep; {note}")
     return drawn
+
+
+def _luminance(image: NDArray) -> NDArray:
+    return rgb2gray(image) if image.shape[2] == 3 else image[..., 0]
 
 
 def _overlay(ax: Axes, magnitude: NDArray, edges: NDArray) -> None:
     top = np.quantile(magnitude, 0.995) or 1.0
     depth = np.log10(np.maximum(magnitude / top, 1e-2)) / 2 + 1
-    picture(ax, np.clip(depth, 0, 1), cmap="magma", vmin=0, vmax=1)
+    picture(ax, np.clip(depth, 0, 1), cmap="magma")
     layer = np.zeros((*edges.shape, 4))
-    layer[edges] = (*EDGE, 0.45)
+    layer[edges] = (*EDGE, 0.6)
     ax.imshow(layer)
 
 

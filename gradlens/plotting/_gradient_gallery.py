@@ -9,36 +9,34 @@ from numpy.typing import NDArray
 from gradlens._registry import figure
 from gradlens._results import Run
 from gradlens._types import UserError
-from gradlens.plotting._panels import class_of, common_examples, corner, example, footnote, new_figure, picture
+from gradlens.plotting._panels import class_of, common_examples, corner, example, example_grid, footnote, picture
 
 SCALES = {
-    "shared": "gray is zero; one scale a row: the 99 % quantile of |g| over all models",
-    "image": "gray is zero; every gradient on its own scale, its 99 % quantile of |g|",
+    "shared": "gray is zero; one scale an image: the 99 % quantile of |g| over all models",
+    "image": "gray is zero; every gradient on its own scale: its 99 % quantile of |g|",
 }
 
 
 @figure
 def gradient_gallery(runs: Sequence[Run], images: int = 4, scale: str = "shared") -> Figure:
-    """Loss gradients of the same images: a row an image, a column a model, the L1 norm in the corner.
+    """Loss gradients of the same images by each model, with their L1 norms.
 
-    scale ``shared`` compares models in a row; ``image`` is the paper's display, ``0.5 + 0.5 g / q99``
+    scale ``shared`` compares the models of an image; ``image`` is the paper's display, ``0.5 + 0.5 g / q99``
     for each gradient alone. Source: Rodríguez-Muñoz et al. 2024, Fig. 1.
     """
     if scale not in SCALES:
         raise UserError(f"unknown scale '{scale}' of gradient_gallery; there are: {', '.join(SCALES)}")
     chosen = common_examples(runs, images)
-    drawn, axes = new_figure(len(chosen), len(runs) + 1, cell=1.15)
-    for row, index in zip(axes, chosen, strict=True):
+    names = ["image", *(run.label for run in runs)]
+    drawn, rows = example_grid([class_of(runs[0], index) for index in chosen], names)
+    for row, index in zip(rows, chosen, strict=True):
         looks = [example(run, index) for run in runs]
-        picture(row[0], looks[0][0], vmin=0, vmax=1)
-        row[0].set_ylabel(class_of(runs[0], index))
+        picture(row[0], looks[0][0])
         limits = [_q99(gradient) for _, gradient in looks]
         for ax, (_, gradient), limit in zip(row[1:], looks, limits, strict=True):
             picture(ax, _display(gradient, max(limits) if scale == "shared" else limit))
             corner(ax, f"L1 {np.abs(gradient).sum():.3g}")
-    for ax, title in zip(axes[0], ["image", *(run.label for run in runs)], strict=True):
-        ax.set_title(title)
-    footnote(drawn, SCALES[scale])
+    footnote(drawn, f"n = {len(chosen)} images that all runs keep; {SCALES[scale]}")
     return drawn
 
 

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from gradlens._registry import figure
 from gradlens._results import Run
 from gradlens._types import UserError
-from gradlens.plotting._panels import colors_of, need_array, new_figure
+from gradlens.plotting._looks import looks
+from gradlens.plotting._panels import footnote, images_of, need_array, one_panel
 from gradlens.plotting._style import MUTED
 
 TICKS = (128, 64, 32, 16, 8, 4, 2)
@@ -33,13 +34,13 @@ def gradient_spectrum(runs: Sequence[Run], ax: Axes | None = None) -> Axes:
     at 1; zero frequency is left out. Bands are 95 % intervals of the mean over images. Source: Field
     1987, for images.
     """
-    ax = ax or new_figure(1, 1)[1][0, 0]
     pictures = [_curve(run, "image") for run in runs]
     shared = all(np.array_equal(picture.mean, pictures[0].mean) for picture in pictures)
-    for color, run, picture in zip(colors_of(runs), runs, pictures, strict=True):
-        _draw(ax, _curve(run, "gradient"), color, "-", run.label)
+    drawn, ax = one_panel(ax)
+    for look, run, picture in zip(looks(runs), runs, pictures, strict=True):
+        _draw(ax, _curve(run, "gradient"), look.color, look.style, run.label)
         if not shared:
-            _draw(ax, picture, color, "--", f"images of {run.label}")
+            _draw(ax, picture, look.color, "--", f"images of {run.label}")
     if shared:
         _draw(ax, pictures[0], MUTED, "--", "images")
     ax.axhline(1, color=MUTED, lw=0.6, ls=":", label="white noise")
@@ -49,7 +50,8 @@ def gradient_spectrum(runs: Sequence[Run], ax: Axes | None = None) -> Axes:
     ax.xaxis.set_minor_locator(NullLocator())
     # Ticks beyond the curves would have widened the axis.
     ax.set_xlim(limits)
-    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), title="mean over images,\n95 % interval", alignment="left")
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    footnote(drawn, f"means over images with 95 % intervals; {images_of(runs)}")
     return ax
 
 

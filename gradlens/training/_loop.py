@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +44,8 @@ def train(config: TrainConfig, resume: bool = False, progress: bool = True) -> T
         stop = Stop()
         with stop.on_signals():
             show = progress and rank() == 0
+            if show and run.memory:
+                print(run.memory.line, file=sys.stderr)
             order = range(run.done, len(run.batches))
             loader = run.batches.loader(order, config.workers)
             images = config.batch_size * len(run.batches)

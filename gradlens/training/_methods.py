@@ -131,7 +131,7 @@ def _chosen(spec: str, known: dict[str, Callable]) -> Callable:
 
 
 def _attacked(name: str, model: nn.Module, batch: Batch, moment: Moment, **options: float | str | None) -> Batch:
-    probe = Probe(model, batch, seed=moment.seed)
+    probe = Probe(model, batch, seed=moment.seed, needs=("gradient:loss",))
     found = attack(probe, name, **options)  # type: ignore[arg-type]
     return Batch(found.batch.image, batch.target, batch.index)
 

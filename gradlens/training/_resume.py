@@ -14,7 +14,7 @@ from gradlens._types import UserError
 from gradlens.training._config import TrainConfig
 
 # What may differ between a run and its continuation.
-FREE = ("out", "workers", "device", "data_dir", "test_split")
+FREE = ("out", "tensorboard", "workers", "device", "data_dir", "test_split")
 
 
 def read_state(file: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from timm.optim import create_optimizer_v2
 from timm.scheduler import create_scheduler_v2
-from torch import Tensor
+from torch import Tensor, nn
 
 from gradlens._randomness import image_seed
 from gradlens._types import Preprocess, UserError
@@ -95,10 +95,10 @@ def _preprocess(config: TrainConfig, own: Preprocess | None, data: Data) -> Prep
     return own or Preprocess(config.img_size or int(data[0][0].shape[-1]), crop_pct=1.0)
 
 
-def make_optimizer(config: TrainConfig, model: Classifier) -> torch.optim.Optimizer:
+def make_optimizer(config: TrainConfig, net: nn.Module) -> torch.optim.Optimizer:
     try:
         return create_optimizer_v2(
-            model.net, config.opt, lr=config.lr, weight_decay=config.weight_decay, momentum=config.momentum
+            net, config.opt, lr=config.lr, weight_decay=config.weight_decay, momentum=config.momentum
         )
     except (AssertionError, ValueError, TypeError) as error:
         raise UserError(f"timm has no optimiser '{config.opt}' for this ({error}); such as adamw, sgd, lamb") from None

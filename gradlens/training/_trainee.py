@@ -27,7 +27,7 @@ class Trainee:
     def __init__(self, config: TrainConfig, model: Classifier, batches: TrainingBatches):
         self.config, self.model = config, model
         self.objective = Objective(config)
-        self.optimizer = make_optimizer(config, model)
+        self.optimizer = make_optimizer(config, model.net)
         self.schedule = Schedule(config, self.optimizer, batches.updates)
         self.schedule.set(0)
         self.ema = ModelEmaV3(model.net, config.ema) if config.ema else None

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import logging
 import math
 from contextlib import AbstractContextManager, nullcontext
@@ -9,7 +10,7 @@ from typing import Any
 import torch
 
 from gradlens._distributed import barrier, rank, world
-from gradlens._files import make_folder
+from gradlens._files import make_folder, write_atomically
 from gradlens._loop import is_out_of_memory
 from gradlens._randomness import image_seed
 from gradlens._types import Batch, UserError
@@ -17,8 +18,10 @@ from gradlens.data import Data
 from gradlens.training._augment import WholeBatch
 from gradlens.training._batches import TrainingBatches
 from gradlens.training._config import TrainConfig
+from gradlens.training._curves import tensorboard
 from gradlens.training._evaluation import accuracy
 from gradlens.training._history import Meter, write_history
+from gradlens.training._memory import memory
 from gradlens.training._methods import Moment
 from gradlens.training._processes import average_buffers, join, total
 from gradlens.training._randomness import set_random_numbers
@@ -52,15 +55,21 @@ class Training:
         card = self.model.card
         self._whole = WholeBatch(config, len(card.class_names), self.model.mean, self.model.std)
         self.trainee = Trainee(config, self.model, self.batches)
+        self.memory = None
         self.done, self.rows, self.meter, self.best = 0, list[dict[str, float]](), Meter(), [-math.inf]
         self._finite = True
         if before:
             self._go_on(before)
         else:
+            first = self.batches[0][1].to(self.model.device)
             with self._precision():
-                self.trainee.check(self.batches[0][1].to(self.model.device))
+                self.trainee.check(first)
+                self.memory = memory(config, self.model, first)
+            if self.memory.advice:
+                LOG.warning(self.memory.advice)
         self.meter.restart()
         make_folder(config.out)
+        self._curves = tensorboard(config.tensorboard, len(self.rows))
 
     def learn(self, k: int, batch: Batch, failures: dict[int, str]) -> None:
         """What one batch adds to the gradients."""
@@ -111,6 +120,7 @@ class Training:
         weight = self.trainee.objective.weight(number)
         rate = max(g["lr"] for g in self.trainee.optimizer.param_groups)
         self.rows.append({"epoch": number, **row, **scores, "weight": weight, "lr": rate})
+        self._curves(self.rows[-1])
         self.meter = Meter()
         score = [scores["val_pgd10"] if self.config.radius else 0.0, scores["val_top1"]]
         if score > self.best:
@@ -132,6 +142,9 @@ class Training:
         if rank() == 0:
             self.trainee.save(self.last, training)
             if self.rows:
+                # The recipe goes beside the history, so that figures know it without torch.
+                recipe = json.dumps(training["config"], indent=1).encode()
+                write_atomically(self.config.out / "config.json", lambda stream: stream.write(recipe))
                 write_history(self.config.out / "history.csv", self.rows)
         barrier()
 

@@ -1,0 +1,50 @@
+"""What only a notebook has: output that changes in its place, and figures that are shown for being a cell's value."""
+
+from __future__ import annotations
+
+import html
+import io
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+DPI = 144
+
+
+def in_notebook() -> bool:
+    """Whether a kernel runs this, whose front end shows HTML."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    return getattr(shell, "kernel", None) is not None
+
+
+class Line:
+    """One line of a cell's output, with a bar, that is written again and again."""
+
+    def __init__(self) -> None:
+        self._handle: Any = None
+
+    def show(self, text: str, share: float | None = None) -> None:
+        """share: how much is done, in [0, 1]; without it there is no bar."""
+        from IPython.display import HTML, display
+
+        bar = "" if share is None else f'<progress max="1" value="{share:.4f}" style="width:16em"></progress> '
+        page = HTML(f"<div>{bar}<small>{html.escape(text)}</small></div>")
+        if self._handle is None:
+            self._handle = display(page, display_id=True)
+        else:
+            self._handle.update(page)
+
+
+def displayable(figure: Figure) -> Figure:
+    """The same figure, which a notebook shows although pyplot, which would see to that, does not know it."""
+
+    def png() -> bytes:
+        stream = io.BytesIO()
+        figure.savefig(stream, format="png", dpi=DPI, facecolor="white")
+        return stream.getvalue()
+
+    figure._repr_png_ = png  # type: ignore[attr-defined]
+    return figure

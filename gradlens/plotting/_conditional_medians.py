@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+from numpy.typing import NDArray
+
+from gradlens._registry import figure
+from gradlens._results import Run
+from gradlens._statistics.intervals import quantile_interval
+from gradlens._types import UserError
+from gradlens.plotting._gradient_norm_distribution import NORMS
+from gradlens.plotting._looks import looks
+from gradlens.plotting._panels import footnote, images_of, need_columns, one_panel
+
+NOTE = "bars: 95 % intervals of the median; the vulnerable contain clean mistakes"
+# Inches a group beyond the first few.
+FEW, ROW = 5, 0.25
+
+
+@figure
+def conditional_medians(runs: Sequence[Run], ax: Axes | None = None, column: str = "l1") -> Axes:
+    """Median size of the gradient over all, correct and wrong images, and over those that withstand an attack or not.
+
+    Bars are 95 % intervals of the median, free of the distribution. "Vulnerable" contains clean mistakes.
+    Source: Rodríguez-Muñoz et al. 2024, Table 1, in whose means single images may rule.
+    """
+    need_columns(runs, [column], "sample_asymmetry")
+    attacks = list(dict.fromkeys(name for run in runs for name in run.samples if name.startswith("robust[")))
+    groups = [dict(_groups(run, attacks)) for run in runs]
+    names = list(dict.fromkeys(name for group in groups for name in group))
+    own, ax = one_panel(ax, rest=ROW * max(0, len(names) - FEW))
+    step = min(0.3, 0.7 / len(runs))
+    for k, (look, run, group) in enumerate(zip(looks(runs), runs, groups, strict=True)):
+        medians = np.array([_median(run, column, group.get(name)) for name in names])
+        places = np.arange(len(names)) + step * (k - (len(runs) - 1) / 2)
+        ax.hlines(places, *medians[:, 1:].T, color=look.color, label=f"{run.label}, 95 % interval")
+        ax.plot(medians[:, 0], places, look.marker, color=look.color, label=run.label)
+    if not any(np.isfinite(line.get_xdata()).any() for line in ax.lines):
+        raise UserError(f"no image has a finite {column}; see gradient_flag")
+    ax.set_yticks(np.arange(len(names)), [f"{name} ({_count(groups, name)})" for name in names])
+    which = f"\nrobust: {_attack(attacks[0])}" if len(attacks) == 1 else ""
+    label = f"median {NORMS.get(column, column)} (nats per unit pixel){which}"
+    ax.set(xscale="log", xlabel=label, ylim=(len(names) - 0.5, -0.5))
+    _few_ticks(ax)
+    if len(runs) > 1:
+        ax.legend(handles=ax.lines, loc="center left", bbox_to_anchor=(1, 0.5))
+    footnote(own, f"{images_of(runs)}; {NOTE}")
+    return ax
+
+
+def _groups(run: Run, attacks: Sequence[str]) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    """Images by what becomes of them; an attack is named where there are several."""
+    samples = run.samples
+    yield "all", np.ones(len(samples), bool)
+    if "correct" in samples:
+        yield "correct", samples["correct"].to_numpy(bool)
+        yield "wrong", ~samples["correct"].to_numpy(bool)
+    for name in (name for name in attacks if name in samples):
+        flag, which = samples[name].to_numpy(np.float64), f", {_attack(name)}" if len(attacks) > 1 else ""
+        yield f"robust{which}", flag == 1
+        yield f"vulnerable{which}", flag == 0
+
+
+def _attack(column: str) -> str:
+    """``robust[pgd10,linf,4/255]`` → ``pgd10 linf 4/255``."""
+    return column.removeprefix("robust[").removesuffix("]").replace(",", " ")
+
+
+def _median(run: Run, column: str, rows: NDArray[np.bool_] | None) -> tuple[float, float, float]:
+    """With its limits; missing where the run has no such images."""
+    values = run.samples[column].to_numpy(np.float64)[slice(0, 0) if rows is None else rows]
+    return quantile_interval(values[np.isfinite(values)])
+
+
+def _count(groups: Sequence[dict[str, NDArray[np.bool_]]], name: str) -> str:
+    """Images in a group: of one run, or from the fewest to the most of several."""
+    found = sorted({int(group[name].sum()) for group in groups if name in group})
+    return f"n = {found[0]:,}" if len(found) == 1 else f"n = {found[0]:,} to {found[-1]:,}"
+
+
+def _few_ticks(ax: Axes) -> None:
+    """Below two decades, where a logarithmic axis has one labelled tick or writes its minor ones over each other."""
+    low, high = ax.get_xlim()
+    if high < 100 * low:
+        locator = LogLocator(subs=(1, 2, 5)) if high > 4 * low else MaxNLocator(3, steps=[1, 2, 5, 10])
+        ticks = [tick for tick in locator.tick_values(low, high) if low <= tick <= high]
+        ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        ax.xaxis.set_minor_locator(NullLocator())
+        ax.set_xlim(low, high)

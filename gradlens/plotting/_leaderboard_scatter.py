@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+
+from gradlens._families import family_of
+from gradlens._registry import figure, unknown
+from gradlens._results import Run
+from gradlens._statistics.association import (
+    FEWEST_FAMILIES,
+    FEWEST_MODELS,
+    family_bootstrap,
+    spearman,
+    spearman_within,
+)
+from gradlens._types import UserError
+from gradlens.plotting._labels import place_labels
+from gradlens.plotting._panels import footnote, one_panel
+from gradlens.plotting._style import COLORS
+
+# Families differ in shape too, since a print or an eye may not tell them by colour.
+MARKERS = "osD^vP*"
+WIDE = 20
+
+
+@figure
+def leaderboard_scatter(
+    runs: Sequence[Run], ax: Axes | None = None, statistic: str = "l1_mean", against: str = "top1"
+) -> Axes:
+    """One number of the summary against another, a mark a model, a colour and shape a family.
+
+    The title gives Spearman's ρ with its 95 % interval (bootstrap over families, since models of one family
+    are not independent) and ρ within families: two clusters alone make ρ large. statistic, against: keys of
+    ``summary``; ``robust_accuracy`` stands for the only key that begins so.
+    """
+    names = [_key(runs, key) for key in (statistic, against)]
+    values = np.array([[_number(run, name) for name in names] for run in runs])
+    known = np.isfinite(values).all(1)
+    if not known.any():
+        raise UserError(f"no run has both {names[0]} and {names[1]}; give analyzed runs that have them")
+    shown = [run for run, there in zip(runs, known, strict=True) if there]
+    points, families = values[known], np.array([family_of(run) for run in shown])
+    own, ax = one_panel(ax)
+    for k, family in enumerate(dict.fromkeys(families)):
+        x, y = points[families == family].T
+        ax.plot(x, y, MARKERS[k % len(MARKERS)], color=COLORS[k % len(COLORS)], ms=4.5, mew=0, label=family)
+    _finish(ax, [_title(shown, name) for name in names], points, families)
+    note = _note(families, [run.label for run, there in zip(runs, known, strict=True) if not there])
+    footnote(own, note)
+    left_out = place_labels(ax, points, [run.label for run in shown])
+    if left_out:
+        footnote(own, f"{note}; {left_out} names left out for want of room")
+    return ax
+
+
+def _key(runs: Sequence[Run], name: str) -> str:
+    """A key of the summaries, or the one that begins with the name and a bracket."""
+    keys = list(dict.fromkeys(key for run in runs for key in run.summary))
+    begun = [key for key in keys if key.startswith(f"{name}[")]
+    if name in keys or len(begun) == 1:
+        return name if name in keys else begun[0]
+    if begun:
+        raise UserError(f"'{name}' may be {' or '.join(begun)}; give one of them in Python, or runs of one attack")
+    raise UserError(unknown("number of the runs' summaries", name, keys))
+
+
+def _number(run: Run, name: str) -> float:
+    value = run.summary.get(name)
+    return float(value) if isinstance(value, int | float) else math.nan
+
+
+def _title(runs: Sequence[Run], key: str) -> str:
+    """What tables call a number, unless that is the last word under another."""
+    titles = {k: title for run in runs for title, k, _ in run.readings if not title.startswith(" ")}
+    return {"top1": "top-1 accuracy (%)", **titles}.get(key, key)
+
+
+def _finish(ax: Axes, titles: Sequence[str], points: NDArray, families: NDArray) -> None:
+    x, y = points.T
+    if x.min() > 0 and x.max() > WIDE * x.min():
+        ax.set_xscale("log")
+    ax.set(xlabel=titles[0], ylabel=titles[1])
+    ax.margins(0.12)
+    ax.set_title(_correlation(x, y, families), fontsize=7, loc="left")
+    if len(set(families)) > 1:
+        ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), title="family", alignment="left")
+
+
+def _correlation(x: NDArray, y: NDArray, families: NDArray) -> str:
+    rho, (low, high), within = spearman(x, y), family_bootstrap(x, y, families), spearman_within(x, y, families)
+    if not math.isfinite(rho):
+        return f"no rank correlation: it needs {FEWEST_MODELS} models that differ"
+    limits = f" [{low:.2f}, {high:.2f}]" if math.isfinite(low) else f" (an interval needs {FEWEST_FAMILIES} families)"
+    said = f"ρ = {rho:.2f}{limits}" + (f", within families {within:.2f}" if math.isfinite(within) else "")
+    return said.replace("-", "−")
+
+
+def _note(families: NDArray, absent: Sequence[str]) -> str:
+    models, groups = len(families), len(set(families))
+    counted = f"n = {models} model{'s' * (models != 1)} of {groups} famil{'ies' if groups != 1 else 'y'}"
+    said = f"{counted}; ρ: Spearman's, 95 % interval by bootstrap over families"
+    return f"{said}; a number is missing for {', '.join(absent)}" if absent else said

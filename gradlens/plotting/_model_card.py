@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.gridspec import SubplotSpec
+
+from gradlens._registry import figure
+from gradlens._results import Run
+from gradlens._types import UserError
+from gradlens.plotting._channel_distribution import channel_distribution
+from gradlens.plotting._conditional_medians import conditional_medians
+from gradlens.plotting._edge_concentration import MEASURES, _measure
+from gradlens.plotting._edge_profile import edge_profile
+from gradlens.plotting._gradient_norm_distribution import gradient_norm_distribution
+from gradlens.plotting._headline import headline_rows, write_table
+from gradlens.plotting._panels import (
+    class_of,
+    common_examples,
+    corner,
+    example,
+    footnote,
+    heading,
+    images_of,
+    need_columns,
+    picture,
+)
+from gradlens.plotting._signed import q99, signed_picture
+from gradlens.plotting._style import COLORS, MUTED
+
+# Height of the pictures over the width, and of the other panels in inches.
+PICTURES, HEIGHTS = 0.38, {"curves": 1.6, "edges": 0.9, "table": 1.2}
+# From this width on, in inches, two panels stand beside each other.
+WIDE = 4.5
+NOTE = "gradients: one scale an image, its 99 % quantile of |g|; dashed and open: null, the edges of other images"
+Panel = Callable[[Run, Axes], object]
+OUTCOMES = {"all": None, "correct": "correct", "wrong": "not correct"}
+
+
+@figure
+def model_card(runs: Sequence[Run], images: int = 6) -> Figure:
+    """One model's gradients on one page: examples, size, channels, edges beside their null, groups, numbers.
+
+    A panel whose numbers were not measured says which analyzer measures them.
+    """
+    if len(runs) != 1:
+        raise UserError(f"model_card is the page of one model, and {len(runs)} runs are given; draw one for each")
+    run, width = runs[0], mpl.rcParams["figure.figsize"][0]
+    rows = _rows(2 if width >= WIDE else 1)
+    heights = [PICTURES * width, *(HEIGHTS[kind] for kind, _ in rows)]
+    drawn = Figure(figsize=(width, sum(heights) + 0.5), layout="constrained")
+    grid = drawn.add_gridspec(len(heights), 1, height_ratios=heights)
+    _gallery(drawn, grid[0], run, images)
+    for k, (_, panels) in enumerate(rows, 1):
+        _panels(drawn, grid[k], run, panels)
+    drawn.suptitle(_title(run), fontsize=8, ha="left", x=0.01)
+    footnote(drawn, f"{images_of(runs)}; {NOTE}")
+    return drawn
+
+
+def _rows(across: int) -> list[tuple[str, Sequence[Panel]]]:
+    """The panels below the pictures, so many beside each other; small ones twice as many."""
+    edges = [_edges(column) for column in MEASURES]
+    groups = (("curves", [_size, _channels], 1), ("edges", edges, 2), ("curves", [_profile, _medians], 1))
+    rows: list[tuple[str, Sequence[Panel]]] = []
+    for kind, panels, small in groups:
+        step = across * small
+        rows += [(kind, panels[k : k + step]) for k in range(0, len(panels), step)]
+    return [*rows, ("table", [_table])]
+
+
+def _gallery(drawn: Figure, place: SubplotSpec, run: Run, images: int) -> None:
+    """Images above their gradients."""
+    try:
+        chosen = common_examples([run], images)
+    except UserError as error:
+        return _say(drawn.add_subplot(place), str(error))
+    axes = place.subgridspec(2, len(chosen)).subplots(squeeze=False)
+    for above, below, index in zip(*axes, chosen, strict=True):
+        image, gradient = example(run, index)
+        picture(above, image)
+        heading(above, class_of(run, index))
+        picture(below, signed_picture(gradient, q99(gradient)))
+        corner(below, f"L1 {np.abs(gradient).sum():.3g}")
+    return None
+
+
+def _panels(drawn: Figure, place: SubplotSpec, run: Run, panels: Sequence[Panel]) -> None:
+    """Panels side by side; where numbers are missing, what measures them, once if all miss theirs."""
+    grid, failed = place.subgridspec(1, len(panels)), dict[Axes, str]()
+    for k, panel in enumerate(panels):
+        ax = drawn.add_subplot(grid[k])
+        try:
+            panel(run, ax)
+        except UserError as error:
+            failed[ax] = str(error)
+    if len(failed) == len(panels):
+        for ax in failed:
+            ax.remove()
+        failed = {drawn.add_subplot(place): next(iter(failed.values()))}
+    for ax, text in failed.items():
+        ax.clear()
+        _say(ax, text)
+
+
+def _say(ax: Axes, text: str) -> None:
+    ax.set_axis_off()
+    place = ax.get_subplotspec()
+    columns = place.get_gridspec().ncols if place else 1
+    # Characters of this size that fit into an inch, with some room at the sides.
+    lines = textwrap.wrap(text, int(16 * mpl.rcParams["figure.figsize"][0] / columns))
+    said = ax.text(
+        0.5, 0.5, "\n".join(lines), transform=ax.transAxes, ha="center", va="center", fontsize=6.5, color=MUTED
+    )
+    said.set_in_layout(False)
+
+
+def _size(run: Run, ax: Axes) -> None:
+    """All, correct and wrong images, each as if it were a run of its own."""
+    need_columns([run], ["l1"], "sample_asymmetry")
+    shown = OUTCOMES if "correct" in run.samples else {"all": None}
+    parts = [run.select(where) for where in shown.values()]
+    display = [{"model": {"display": {"color": color}}} for color in ("#000000", *COLORS)]
+    named = [
+        replace(part, summary={"model": name}, provenance=colored)
+        for part, name, colored in zip(parts, shown, display, strict=False)
+    ]
+    gradient_norm_distribution(named, ax)
+    ax.set_xlabel("L1 norm (nats per unit pixel)")
+
+
+def _channels(run: Run, ax: Axes) -> None:
+    channel_distribution([run], ax)
+    ax.set_title("")
+
+
+def _edges(column: str) -> Callable[[Run, Axes], None]:
+    def panel(run: Run, ax: Axes) -> None:
+        need_columns([run], [column, f"{column}_null"], "edge_concentration")
+        _measure(np.array([ax]), [run], column)
+
+    return panel
+
+
+def _profile(run: Run, ax: Axes) -> None:
+    edge_profile([run], ax)
+    ax.legend(loc="lower right")
+
+
+def _medians(run: Run, ax: Axes) -> None:
+    conditional_medians([run], ax)
+    # The unit is that of the panel above, and the names of the groups leave little room.
+    ax.set_xlabel(ax.get_xlabel().replace(" (nats per unit pixel)", ""))
+
+
+def _table(run: Run, ax: Axes) -> None:
+    write_table(ax, headline_rows(run), blocks=2 if mpl.rcParams["figure.figsize"][0] >= WIDE else 1)
+
+
+def _title(run: Run) -> str:
+    model = run.provenance.get("model") or {}
+    facts = [model.get("arch"), run.provenance.get("activation"), f"weights {run.provenance.get('weights', 'unknown')}"]
+    data = f" on {run.summary['data']}" if run.summary.get("data") else ""
+    return f"{run.label}{data}, n = {len(run.samples):,} images\n{', '.join(str(f) for f in facts if f)}"

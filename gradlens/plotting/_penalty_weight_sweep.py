@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.ticker import NullLocator
+
+from gradlens._histories import History
+from gradlens._registry import figure
+from gradlens._types import UserError
+from gradlens.plotting._accuracy_over_epochs import ACCURACIES, check_same_evaluation, robust_text
+from gradlens.plotting._curves import banded_line, by_label, clean_and_robust, of_seeds, percent_over_seeds, seeds_text
+from gradlens.plotting._panels import footnote, one_panel
+from gradlens.plotting._style import COLORS
+
+# What may differ within a curve, or does not matter.
+FREE = ("weight", "seed", "out", "data_dir", "test_split", "workers", "device")
+WIDE = 10
+
+
+@figure
+@of_seeds
+def penalty_weight_sweep(histories: Sequence[History], ax: Axes | None = None) -> Axes:
+    """Accuracy on val after the last epoch against the penalty's weight, clean solid and under PGD-10 dashed.
+
+    A curve holds the trainings that differ in weight and seed only; seeds give the mean and its 95 %
+    t-interval. Trainings without a penalty are horizontal lines. Unfinished ones are left out and named.
+    Source: Rodríguez-Muñoz et al. 2024, Fig. 5.
+    """
+    check_same_evaluation(histories)
+    done = [history for history in histories if history.finished]
+    curves = _curves([history for history in done if history.config.get("penalty")])
+    if not curves:
+        raise UserError(
+            "no finished training with a penalty is given; sweep with gradlens train --penalty … --grid weight=.1,.3,1"
+        )
+    own, ax = one_panel(ax)
+    baselines = by_label(history for history in done if not history.config.get("penalty"))
+    colors = itertools.cycle(COLORS)
+    handles = [_draw_curve(ax, curve, label, next(colors)) for label, curve in curves.items()]
+    handles += [_draw_baseline(ax, group, next(colors)) for group in baselines.values()]
+    handles += clean_and_robust(robust_text(histories))
+    _finish(ax, sorted({h.config["weight"] for curve in curves.values() for h in curve}), handles)
+    footnote(own, _note(histories, curves))
+    return ax
+
+
+def _curves(histories: Sequence[History]) -> dict[str, list[History]]:
+    """Trainings that differ in weight and seed only, named by what tells them from the other curves."""
+    pairs = {(history.config["weight"], history.config.get("loss_weight")) for history in histories}
+    # The paper lowers the weight of the cross-entropy as it raises the penalty's.
+    coupled = ("loss_weight",) if len(dict(pairs)) == len(pairs) else ()
+    recipes = [{k: v for k, v in history.config.items() if k not in FREE + coupled} for history in histories]
+    differing = [key for key in (recipes[0] if recipes else ()) if len({str(r.get(key)) for r in recipes}) > 1]
+    curves: dict[str, list[History]] = {}
+    for history, recipe in zip(histories, recipes, strict=True):
+        curves.setdefault(_name(recipe, differing), []).append(history)
+    return curves
+
+
+def _name(recipe: dict[str, Any], differing: Sequence[str]) -> str:
+    if differing in ([], ["penalty"]):
+        return str(recipe["penalty"])
+    return ", ".join(f"{key}={recipe[key]}" for key in differing)
+
+
+def _draw_curve(ax: Axes, curve: Sequence[History], label: str, color: str) -> Line2D:
+    weights = sorted({history.config["weight"] for history in curve})
+    lines = []
+    for column, (style, condition) in ACCURACIES.items():
+        limits = [
+            percent_over_seeds([[_last(h, column)] for h in curve if h.config["weight"] == w])[:, 0] for w in weights
+        ]
+        lines.append(banded_line(ax, weights, np.array(limits).T, color, style, label + condition, marker="o"))
+    return lines[0]
+
+
+def _draw_baseline(ax: Axes, group: list[History], color: str) -> Line2D:
+    lines = []
+    for column, (style, condition) in ACCURACIES.items():
+        mean = float(percent_over_seeds([[_last(history, column)] for history in group])[0, 0])
+        lines.append(ax.axhline(mean, color=color, ls=style, lw=0.8, label=seeds_text(group) + condition))
+    return lines[0]
+
+
+def _last(history: History, column: str) -> float:
+    return float(history.frame[column].iloc[-1])
+
+
+def _finish(ax: Axes, weights: list[float], handles: list[Line2D]) -> None:
+    if weights[0] <= 0 < weights[-1]:
+        ax.set_xscale("symlog", linthresh=min(w for w in weights if w > 0))
+    elif weights[-1] >= WIDE * weights[0]:
+        ax.set_xscale("log")
+    ax.set_xticks(weights, [f"{weight:g}" for weight in weights])
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set(xlabel="weight of the penalty", ylabel="accuracy on val (%)", ylim=(0, 102))
+    ax.legend(handles=handles, loc="center left", bbox_to_anchor=(1, 0.5))
+
+
+def _note(histories: Sequence[History], curves: dict[str, list[History]]) -> str:
+    seeds = sorted(
+        {_seeds(curve, weight) for curve in curves.values() for weight in {h.config["weight"] for h in curve}}
+    )
+    bands = ", bands: 95 % t-intervals of the mean" if seeds[-1] > 1 else ""
+    said = f"after the last epoch; seeds a weight: {' to '.join(map(str, dict.fromkeys((seeds[0], seeds[-1]))))}{bands}"
+    unfinished = [f"weight {h.config['weight']:g}, seed {h.config['seed']}" for h in histories if not h.finished]
+    return f"{said}; left out, unfinished or diverged: {' and '.join(unfinished)}" if unfinished else said
+
+
+def _seeds(curve: Sequence[History], weight: float) -> int:
+    return sum(history.config["weight"] == weight for history in curve)

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from gradlens._registry import figure
+from gradlens._results import Run
+from gradlens._types import UserError
+from gradlens.plotting._measured import one_setting
+from gradlens.plotting._panels import class_of, corner, example_grid, footnote, picture
+from gradlens.plotting._signed import q99, signed_picture
+
+OUTCOMES = ("withstands", "breaks", "wrong before")
+
+
+@figure
+def perturbation_gallery(runs: Sequence[Run], images: int = 4) -> Figure:
+    """What an attack adds to the same images: a row an image, a column a model, its outcome in the corner.
+
+    Perturbations are on one scale a row, gray is zero. Source: Rodríguez-Muñoz et al. 2024, Fig. 3.
+    """
+    setting = one_setting(runs, "perturbations", "perturbation")
+    attacks = {str(run.arrays[f"{setting}/attack"]) for run in runs}
+    if len(attacks) > 1:
+        raise UserError(f"the runs hold perturbations of different attacks: {' and '.join(sorted(attacks))}")
+    chosen = _common(runs, setting, images)
+    names = ["image", *(run.label for run in runs)]
+    drawn, rows = example_grid([class_of(runs[0], index) for index in chosen], names)
+    for row, index in zip(rows, chosen, strict=True):
+        kept = [_kept(run, setting, index) for run in runs]
+        picture(row[0], kept[0][0])
+        limit = max(q99(delta) for _, delta, _ in kept)
+        for ax, (_, delta, outcome) in zip(row[1:], kept, strict=True):
+            picture(ax, signed_picture(delta, limit))
+            corner(ax, outcome)
+    scale = "gray is zero, one scale a row: the 99 % quantile of all models' perturbations"
+    footnote(drawn, f"n = {len(chosen)} images; attack: {attacks.pop().replace(',', ', ')}; {scale}")
+    return drawn
+
+
+def _common(runs: Sequence[Run], setting: str, images: int) -> list[int]:
+    """Indices of the first images of the rows that every run keeps, and that are the same in all."""
+    paths = [dict(zip(run.samples["index"], run.samples["path"], strict=True)) for run in runs]
+    kept = [
+        {i: path[i] for i in run.arrays[f"{setting}/index"].tolist() if i in path}
+        for run, path in zip(runs, paths, strict=True)
+    ]
+    common = [index for index, path in kept[0].items() if all(other.get(index) == path for other in kept)][:images]
+    if not common:
+        raise UserError("the runs keep perturbations of no common image; analyze them on the same data and --limit")
+    return common
+
+
+def _kept(run: Run, setting: str, index: int) -> tuple[NDArray, NDArray, str]:
+    """Image and perturbation, ``(H, W, 3)`` each, and what became of the image."""
+    row = int(np.flatnonzero(run.arrays[f"{setting}/index"] == index)[0])
+    image, delta = (run.arrays[f"{setting}/{name}"][row].astype(np.float32) for name in ("image", "perturbation"))
+    return image.transpose(1, 2, 0), delta.transpose(1, 2, 0), OUTCOMES[int(run.arrays[f"{setting}/outcome"][row])]
