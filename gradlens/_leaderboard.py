@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from gradlens._comparable import check_comparable
+from gradlens._families import family_of
 from gradlens._registry import unknown
 from gradlens._results import Run
 from gradlens._statistics import association
@@ -58,7 +58,7 @@ def leaderboard(
         raise UserError(unknown(f"column of numbers in {table}", against, published.select_dtypes("number").columns))
     names = {id(run): name for run in everything if (name := _published_name(run, published.index))}
     _check_joined(everything, names, published.index, table)
-    joined = [(run, family or _family(run)) for family, group in groups.items() for run in group if id(run) in names]
+    joined = [(run, family or family_of(run)) for family, group in groups.items() for run in group if id(run) in names]
     accuracy = published.loc[[names[id(run)] for run, _ in joined], against].to_numpy(np.float64)
     families = np.array([family for _, family in joined])
     rows = []
@@ -139,15 +139,6 @@ def _check_joined(runs: Sequence[Run], names: Mapping[int, str], known: pd.Index
         if name in taken:
             raise UserError(f"runs {taken[name].label} and {run.label} are both {name} of the table; give one of them")
         taken[name] = run
-
-
-def _family(run: Run) -> str:
-    """The manifest's group, else the letters that an architecture's name begins with: resnet, swin, vit."""
-    model = run.provenance.get("model") or {}
-    group = (model.get("display") or {}).get("group")
-    arch = str(run.provenance.get("arch") or model.get("arch") or run.label)
-    letters = re.match(r"[a-z]+", arch.rpartition(":")[2].lower())
-    return str(group or (letters.group() if letters else arch))
 
 
 def _statistics(runs: Sequence[Run]) -> list[str]:

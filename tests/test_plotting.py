@@ -214,6 +214,7 @@ def test_dense_marks_become_pixels_and_other_text_stays(monkeypatch, tmp_path):
     assert len(numbers(many)) == 50_050
 
 
+@pytest.mark.slow
 def test_large_pictures_are_kept_below_two_megabytes(tmp_path):
     runs = models(6, size=224)
     for suffix in ("pdf", "png"):

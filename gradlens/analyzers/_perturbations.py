@@ -58,7 +58,7 @@ class Perturbations(Analyzer):
         return Summary(scalars, {**arrays, "attack": np.array(self._attack.parameters.strip("[]"))})
 
     def _attacked(self, probe: Probe) -> dict[str, NDArray]:
-        there = attack(probe, self.attack, **self._attack._taken)
+        there = attack(probe, self.attack, **self._attack.taken)
         outcome = torch.where(there.correct, WITHSTANDS, BREAKS).where(probe.correct, WRONG_BEFORE)
         return {
             "index": probe.batch.index.cpu().numpy(),

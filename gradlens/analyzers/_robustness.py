@@ -42,7 +42,7 @@ class Robustness(Analyzer):
     steps: int = 10
 
     def __post_init__(self) -> None:
-        taken = self._taken
+        taken = self.taken
         if "norm" not in taken and self.norm != "linf":
             raise UserError(f"attack '{self.attack}' knows no other norm than linf; got {self.norm}")
         if self.steps < 1:
@@ -67,11 +67,11 @@ class Robustness(Analyzer):
     @property
     def parameters(self) -> str:
         """The attack as the names show it: ``[pgd10,linf,4/255]``."""
-        steps = self.steps if {"steps", "queries"} & set(self._taken) else ""
+        steps = self.steps if {"steps", "queries"} & set(self.taken) else ""
         return f"[{self.attack}{steps},{self.norm},{_radius(self.eps)}]"
 
     @property
-    def _taken(self) -> dict[str, Any]:
+    def taken(self) -> dict[str, Any]:
         """What the attack takes of these parameters; one that sees no gradient counts queries as its steps."""
         given = {"norm": self.norm, "eps": self.eps, "steps": self.steps, "queries": self.steps}
         known = inspect.signature(attacks_by_name[self.attack]).parameters
@@ -81,7 +81,7 @@ class Robustness(Analyzer):
         name = f"robust{self.parameters}"
         if probe.batch.target is None:
             return {name: torch.full((len(probe.batch),), torch.nan, dtype=torch.float64)}
-        attacked = attack(probe, self.attack, **self._taken)
+        attacked = attack(probe, self.attack, **self.taken)
         return {name: (probe.correct & attacked.correct).double()}
 
     def summarize(self, samples: pd.DataFrame, tallies: Mapping[str, Any]) -> Summary:

@@ -79,7 +79,8 @@ def _gallery(drawn: Figure, place: SubplotSpec, run: Run, images: int) -> None:
     try:
         chosen = common_examples([run], images)
     except UserError as error:
-        return _say(drawn.add_subplot(place), str(error))
+        _say(drawn.add_subplot(place), str(error))
+        return
     axes = place.subgridspec(2, len(chosen)).subplots(squeeze=False)
     for above, below, index in zip(*axes, chosen, strict=True):
         image, gradient = example(run, index)
@@ -87,7 +88,6 @@ def _gallery(drawn: Figure, place: SubplotSpec, run: Run, images: int) -> None:
         heading(above, class_of(run, index))
         picture(below, signed_picture(gradient, q99(gradient)))
         corner(below, f"L1 {np.abs(gradient).sum():.3g}")
-    return None
 
 
 def _panels(drawn: Figure, place: SubplotSpec, run: Run, panels: Sequence[Panel]) -> None:
