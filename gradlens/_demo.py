@@ -21,10 +21,10 @@ from gradlens.plotting import draw, save
 from gradlens.training._config import TrainConfig
 from gradlens.training._loop import train
 
-# What sets each apart from the natural one; analyses/presets/digits-*.toml hold the same recipes.
+# As in analyses/presets/digits-*.toml.
 RECIPES: dict[str, dict[str, Any]] = {
-    "natural": {},
-    "gradnorm": {"penalty": "gradnorm:eps=0.1,alpha=0,step=.6,cap=3", "clip": 1.0},
+    "natural": {"label_smoothing": 0.05},
+    "gradnorm": {"penalty": "gradnorm:eps=0.1,alpha=0,step=.6,cap=3", "clip": 1.0, "label_smoothing": 0.05},
     "edge": {"penalty": "edge:alpha=1.5,step=.45,cap=15", "clip": 1.0},
 }
 ANALYZERS = "sample_asymmetry,channel_asymmetry,edge_concentration,class_selectivity,robustness:eps=0.05"
@@ -66,7 +66,7 @@ def demo(out: Path, epochs: int = 30) -> dict[str, Any]:
 def recipe(name: str, out: Path, epochs: int = 30) -> TrainConfig:
     """Of the preset digits-NAME, with one small evaluation at its end."""
     common: dict[str, Any] = {
-        **{"data": "digits", "arch": "digits_cnn", "epochs": epochs, "lr": 4e-3, "shift": 2, "label_smoothing": 0.05},
+        **{"data": "digits", "arch": "digits_cnn", "epochs": epochs, "lr": 4e-3, "shift": 2},
         **{"warmup_epochs": min(5, epochs - 1), "eval_eps": 0.05, "eval_every": epochs, "eval_images": 100},
     }
     return TrainConfig(**common, **RECIPES[name], out=out)
