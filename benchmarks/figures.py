@@ -20,6 +20,7 @@ import time
 import typing
 import zlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -102,22 +103,19 @@ def measured(name: str, folders: list[Path], place: Path, rounds: int) -> dict[s
         runs = [Run.load(folder) for folder in some]
         save(draw(name, runs, venue=VENUE), file, runs)
 
-    taken = [some for some in (folders[:1], folders) if drawable(once, some)]
-    if not taken:
-        # Says why.
-        once(folders)
-    times = {len(some): seconds(lambda some=some: once(some), rounds) for some in taken}
-    found = {f"{count} run{'s' * (count > 1)}": spread(taking) for count, taking in times.items()}
+    found: dict[str, Any] = {}
+    for some, count in ((folders[:1], rounds), (folders, 1)):
+        try:
+            if len(some) == 1:
+                # What is imported when it is first needed is not counted.
+                once(some)
+            found[f"{len(some)} run{'s' * (len(some) > 1)}"] = spread(seconds(partial(once, some), count))
+        except UserError as error:
+            # A figure of one model, or of several.
+            why = error
+    if not found:
+        raise why
     return {**found, **checked(file)}
-
-
-def drawable(once: Callable[[list[Path]], None], some: list[Path]) -> bool:
-    """Whether the figure takes so many runs; a round that is not counted."""
-    try:
-        once(some)
-    except UserError:
-        return False
-    return True
 
 
 def spread(taking: list[tuple[float, float]]) -> dict[str, float]:

@@ -63,8 +63,8 @@ if TYPE_CHECKING:
     from gradlens.data import load_data as load_data
     from gradlens.models import load_model as load_model
     from gradlens.models import swap_activations as swap_activations
-    from gradlens.training._config import TrainConfig as TrainConfig
     from gradlens.report import write_report as write_report
+    from gradlens.training._config import TrainConfig as TrainConfig
     from gradlens.training._loop import train as train
 
 

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from gradlens._export import with_interval
 from gradlens._results import Run
 
 # Row title, key of the summary, how to read it; analyzers add theirs.
@@ -37,7 +38,7 @@ def print_runs(runs: Sequence[Run], folders: Sequence[Path]) -> None:
     for title, key, meaning in rows:
         if any(_known(run.summary.get(key)) for run in runs):
             table.add_row(
-                escape(title), *(_cell(run.summary, key) for run in runs), *([escape(meaning)] if wide else [])
+                escape(title), *(with_interval(run.summary, key) for run in runs), *([escape(meaning)] if wide else [])
             )
     console.print(table)
     if not wide:
@@ -101,20 +102,6 @@ def print_methods(listed: Mapping[str, Mapping[str, str]]) -> None:
         for name, claim in methods.items():
             table.add_row(f"[bold]{name}", claim)
         console.print(table, "")
-
-
-def _cell(summary: Mapping[str, Any], key: str) -> str:
-    value = summary.get(key)
-    if value is None or not math.isfinite(value):
-        return "–"
-    cut = min((key.find(c) for c in "[@" if c in key), default=len(key))
-    name, tail = key[:cut], key[cut:]
-    limits = (
-        (summary.get(f"{s}_low{tail}"), summary.get(f"{s}_high{tail}")) for s in (name, name.removesuffix("_mean"))
-    )
-    low, high = next((pair for pair in limits if None not in pair), (None, None))
-    half = "" if low is None or high is None else f" ± {(high - low) / 2:.2g}"
-    return f"{value:.4g}{half}"
 
 
 def _known(value: Any) -> bool:

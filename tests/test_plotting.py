@@ -196,6 +196,17 @@ def test_what_is_no_run_is_refused(name, given, said):
         draw(name, given)
 
 
+def test_writing_leaves_the_figure_as_it_was(runs, tmp_path):
+    own = Figure()
+    draw("edge_profile", runs, ax=own.subplots())
+    ours = draw("edge_profile", runs)
+    for figure in (own, ours):
+        engine, size = figure.get_layout_engine(), tuple(figure.get_size_inches())
+        save(figure, tmp_path / "figure.png")
+        assert figure.get_layout_engine() is engine
+        assert tuple(figure.get_size_inches()) == size
+
+
 def test_dense_marks_become_pixels_and_other_text_stays(monkeypatch, tmp_path):
     rng = np.random.default_rng(0)
 

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from gradlens._files import write_atomically
@@ -18,8 +20,8 @@ FORMATS = ("pdf", "png", "svg")
 MOST_BYTES = 2_000_000
 # Dots an inch of pictures and dense marks, fewer where the file would be larger than that.
 MOST_DPI, LEAST_DPI = 300, 72
-# What a dot of a picture takes in a file: of three bytes, those that noise leaves.
-BYTES_A_DOT = 2.8
+# What a dot of a picture takes in a file, of its three bytes: less for photographs, more for noise.
+BYTES_A_DOT = 2.0
 
 
 def save(figure: Figure, path: str | Path, runs: Sequence[Run] | Sequence[History] = ()) -> Path:
@@ -29,11 +31,12 @@ def save(figure: Figure, path: str | Path, runs: Sequence[Run] | Sequence[Histor
     """
     file = Path(path)
     suffix = check_format(file)
-    dpi = _first_dpi(figure)
-    content = _rendered(figure, suffix, dpi, runs)
-    while len(content) > MOST_BYTES and dpi > LEAST_DPI:
-        dpi *= 0.93 * math.sqrt(MOST_BYTES / len(content))
+    with _laid_out(figure):
+        dpi = _first_dpi(figure)
         content = _rendered(figure, suffix, dpi, runs)
+        while len(content) > MOST_BYTES and dpi > LEAST_DPI:
+            dpi *= 0.93 * math.sqrt(MOST_BYTES / len(content))
+            content = _rendered(figure, suffix, dpi, runs)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -50,31 +53,41 @@ def check_format(path: str | Path) -> str:
     return suffix
 
 
+@contextmanager
+def _laid_out(figure: Figure) -> Iterator[None]:
+    """Everything in its place, found once and from the same start, whatever was drawn or written before."""
+    engine = figure.get_layout_engine()
+    # A caller's figure without a layout is not to get the style's.
+    with paper_style(), mpl.rc_context({"figure.constrained_layout.use": False}):
+        if engine is None:
+            yield
+            return
+        for ax in figure.axes:
+            if spec := ax.get_subplotspec():
+                ax.set_subplotspec(spec)
+        engine.execute(figure)
+        figure.set_layout_engine("none")
+        try:
+            yield
+        finally:
+            figure.set_layout_engine(engine)
+
+
 def _first_dpi(figure: Figure) -> float:
     """What is likely to do, so that a large figure is not written twice in vain."""
-    _forget_layout(figure)
     shown = [ax for ax in figure.axes if ax.images and ax.get_visible()]
     dots = sum(math.prod(ax.images[0].get_size()) for ax in shown)
-    if dots * BYTES_A_DOT < MOST_BYTES:
+    if 2 * dots * BYTES_A_DOT < MOST_BYTES:
         # Larger pictures of the same pixels take hardly more.
         return MOST_DPI
-    places = [ax.get_position() for ax in shown]
-    area = figure.get_figwidth() * figure.get_figheight() * sum(place.width * place.height for place in places)
+    places = [ax.get_window_extent() for ax in shown]
+    area = sum(place.width * place.height for place in places) / figure.dpi**2
     return min(MOST_DPI, math.sqrt(MOST_BYTES / BYTES_A_DOT / area))
-
-
-def _forget_layout(figure: Figure) -> None:
-    """A layout starts from where the last one ended, which would show in the file."""
-    for ax in figure.axes:
-        if spec := ax.get_subplotspec():
-            ax.set_subplotspec(spec)
 
 
 def _rendered(figure: Figure, suffix: str, dpi: float, runs: Sequence[Run] | Sequence[History]) -> bytes:
     stream = io.BytesIO()
-    _forget_layout(figure)
-    with paper_style():
-        figure.savefig(stream, format=suffix, dpi=dpi, metadata=_metadata(figure, suffix, runs))
+    figure.savefig(stream, format=suffix, dpi=dpi, metadata=_metadata(figure, suffix, runs))
     return stream.getvalue()
 
 

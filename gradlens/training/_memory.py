@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from gradlens._held import available_bytes, bytes_of, graph_bytes
+from gradlens._table import amount
 from gradlens._types import Batch
 from gradlens.models import Classifier
 from gradlens.training._config import TrainConfig
@@ -28,9 +29,9 @@ class Memory(NamedTuple):
 def memory(config: TrainConfig, model: Classifier, batch: Batch) -> Memory:
     steady, images = step_bytes(config, model, batch)
     free = available_bytes(model.device)
-    parts = f"{_size(steady)} for weights, gradients and optimiser, the rest for {config.batch_size} images"
-    room = "" if free is None else f"; {_size(free)} are free"
-    line = f"a step takes about {_size(steady + images)} of memory ({parts}){room}"
+    parts = f"{amount(steady)} for weights, gradients and optimiser, the rest for {config.batch_size} images"
+    room = "" if free is None else f"; {amount(free)} are free"
+    line = f"a step takes about {amount(steady + images)} of memory ({parts}){room}"
     if free is None or steady + images <= free:
         return Memory(line)
     fewer = max(1, int(config.batch_size * max(0, free - steady) / images))
@@ -55,11 +56,6 @@ def step_bytes(config: TrainConfig, model: Classifier, batch: Batch) -> tuple[in
         model.train(trains)
     graphs = GRAPHS.get(config.engine, 1) if config.penalty else 1
     return weights * copies, graph * config.batch_size * graphs // len(some)
-
-
-def _size(count: float) -> str:
-    unit, name = (1e9, "GB") if count >= 1e9 else (1e6, "MB")
-    return f"{count / unit:.3g} {name}"
 
 
 def slots(config: TrainConfig) -> int:
