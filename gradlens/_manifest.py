@@ -40,6 +40,7 @@ class Entry:
     group: str | None = None
     order: int | None = None
     color: str | None = None
+    marker: str | None = None
     published_top1: float | None = None
 
     @property
@@ -50,7 +51,7 @@ class Entry:
     @property
     def display(self) -> dict[str, Any]:
         """What figures and tables show of it."""
-        shown = {name: getattr(self, name) for name in ("label", "group", "order", "color", "published_top1")}
+        shown = {name: getattr(self, name) for name in ("label", "group", "order", "color", "marker", "published_top1")}
         return {name: value for name, value in shown.items() if value is not None}
 
 

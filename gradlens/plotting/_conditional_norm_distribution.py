@@ -30,7 +30,7 @@ def conditional_norm_distribution(runs: Sequence[Run], column: str = "l1") -> Fi
     need_columns(runs, [column, "correct"], "sample_asymmetry")
     apart, wide = len(runs) > MOST_IN_ONE, mpl.rcParams["figure.figsize"][0] >= WIDE
     rows = [[run] for run in runs] if apart else [list(runs)]
-    height = 0.85 if apart else 1.7 + 0.12 * len(runs)
+    height = 0.85 if apart else 1.7 + (0.12 if wide else 0.3) * len(runs)
     drawn, axes = new_figure(len(rows), len(CONDITIONS), height=height, sharex=True, sharey=True)
     entries: dict[str, Artist] = {}
     for row, group in zip(axes, rows, strict=True):

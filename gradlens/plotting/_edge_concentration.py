@@ -54,7 +54,7 @@ def edge_concentration(runs: Sequence[Run]) -> Figure:
     drawn.get_layout_engine().set(h_pad=0.01, hspace=0)  # type: ignore[union-attr, call-arg]
     for k, column in enumerate(MEASURES):
         top = models * (k // across)
-        _measure(axes[top : top + models, k % across], runs, column)
+        draw_measure(axes[top : top + models, k % across], runs, column)
     for row, ax in enumerate(axes[:, 0]):
         ax.set_ylabel(runs[row % models].label, rotation=0, ha="right", va="center")
     entries = [Patch(color=MUTED, alpha=0.3), Line2D([], [], color=MUTED, ls="--", lw=0.8)]
@@ -63,7 +63,7 @@ def edge_concentration(runs: Sequence[Run]) -> Figure:
     return drawn
 
 
-def _measure(axes: NDArray, runs: Sequence[Run], column: str) -> None:
+def draw_measure(axes: NDArray, runs: Sequence[Run], column: str) -> None:
     """One measure, in axes below each other that share their scales."""
     title, nothing = MEASURES[column]
     pairs = [Pair(_finite(run, column), _finite(run, f"{column}_null")) for run in runs]

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from gradlens._registry import figure
 from gradlens._results import Run
 from gradlens._types import UserError
 from gradlens.plotting._panels import class_of, common_examples, corner, example, example_grid, footnote, picture
+from gradlens.plotting._signed import q99, signed_picture
 
 SCALES = {
     "shared": "gray is zero; one scale an image: the 99 % quantile of |g| over all models",
@@ -32,17 +32,9 @@ def gradient_gallery(runs: Sequence[Run], images: int = 4, scale: str = "shared"
     for row, index in zip(rows, chosen, strict=True):
         looks = [example(run, index) for run in runs]
         picture(row[0], looks[0][0])
-        limits = [_q99(gradient) for _, gradient in looks]
+        limits = [q99(gradient) for _, gradient in looks]
         for ax, (_, gradient), limit in zip(row[1:], looks, limits, strict=True):
-            picture(ax, _display(gradient, max(limits) if scale == "shared" else limit))
+            picture(ax, signed_picture(gradient, max(limits) if scale == "shared" else limit))
             corner(ax, f"L1 {np.abs(gradient).sum():.3g}")
     footnote(drawn, f"n = {len(chosen)} images that all runs keep; {SCALES[scale]}")
     return drawn
-
-
-def _q99(gradient: NDArray) -> float:
-    return float(np.quantile(np.abs(gradient), 0.99))
-
-
-def _display(gradient: NDArray, limit: float) -> NDArray:
-    return np.clip(0.5 + 0.5 * gradient / (limit or 1.0), 0, 1)

@@ -15,7 +15,7 @@ from gradlens._results import Run
 from gradlens._types import UserError
 from gradlens.plotting._channel_distribution import channel_distribution
 from gradlens.plotting._conditional_medians import conditional_medians
-from gradlens.plotting._edge_concentration import MEASURES, _measure
+from gradlens.plotting._edge_concentration import MEASURES, draw_measure
 from gradlens.plotting._edge_profile import edge_profile
 from gradlens.plotting._gradient_norm_distribution import gradient_norm_distribution
 from gradlens.plotting._headline import headline_rows, write_table
@@ -142,7 +142,7 @@ def _channels(run: Run, ax: Axes) -> None:
 def _edges(column: str) -> Callable[[Run, Axes], None]:
     def panel(run: Run, ax: Axes) -> None:
         need_columns([run], [column, f"{column}_null"], "edge_concentration")
-        _measure(np.array([ax]), [run], column)
+        draw_measure(np.array([ax]), [run], column)
 
     return panel
 
