@@ -18,6 +18,7 @@ from gradlens._types import UserError
 from gradlens.data import load_data
 from gradlens.models import load_model
 from gradlens.plotting import draw, save
+from gradlens.report import write_report
 from gradlens.training._config import TrainConfig
 from gradlens.training._loop import train
 
@@ -52,14 +53,15 @@ def demo(out: Path, epochs: int = 30) -> dict[str, Any]:
     table.show()
     console.print("[bold]3.[/bold] drawing")
     files = [_figure(spec, runs, out) for spec in FIGURES]
-    console.print(
-        f"   {len(files)} figures in {out / 'figures'}; the comparison in {table.save(out / 'comparison.csv')}"
-    )
+    table.save(out / "comparison.csv")
+    report = write_report(runs, out / "report.html", folders=dict(zip(RECIPES, folders, strict=True)))
+    console.print(f"   {len(files)} figures in {out / 'figures'}, all of it in {report}")
     _where_to_look(console, out)
     return {
         "checkpoints": [str(c) for c in checkpoints.values()],
         "runs": [str(f) for f in folders],
         "figures": [str(f) for f in files],
+        "report": str(report),
     }
 
 
@@ -96,7 +98,7 @@ def _where_to_look(console: Console, out: Path) -> None:
     console.print(
         f"""
 [bold]Where to look next[/bold]
-  open the figures              {out / "figures"}
+  open the report in a browser  {out / "report.html"}
   what is in a checkpoint       gradlens info {out / "edge.pt"}
   how far it withstands attacks gradlens analyze {out / "edge.pt"} --data digits --analyzers minimal_eps --limit 50
   your own images               gradlens analyze {out / "edge.pt"} --data FOLDER

@@ -28,3 +28,33 @@ def test_differences_follow_from_the_seeds(edge_controls):
             mean = sum(a["edge_partial_contour"] - b["edge_partial_contour"] for a, b in pairs) / 5
             named = edge_controls[data]["differences over seeds, 95 % t-intervals"]
             assert named[f"trained - {control}, edge_partial_contour"]["mean"] == pytest.approx(mean)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return json.loads((RESULTS / "digits_robustness.json").read_text())
+
+
+@pytest.mark.parametrize(("recipe", "times", "clean"), [("edge", 3, 92), ("gradnorm", 4, 97)])
+def test_penalties_carry_far_on_digits(recipe, times, clean, digits):
+    found = digits["over seeds, 95 % t-intervals"][recipe]
+    assert found["times natural"]["mean"] >= times
+    assert found["clean"]["mean"] >= clean
+    for natural, own in zip(digits["seeds"]["natural"], digits["seeds"][recipe], strict=True):
+        assert own["mean minimal eps"] > 2 * natural["mean minimal eps"]
+
+
+def test_no_sign_of_masking_on_digits(digits):
+    for rows in digits["seeds"].values():
+        assert len(rows) == 5
+        assert max(row["accuracy at eps 0.5"] for row in rows) == 0
+        assert max(row["only Square breaks (%)"] for row in rows) <= 1
+
+
+def test_edges_and_robustness_go_together_with_the_saliency_form():
+    found = json.loads((RESULTS / "edge_claim.json").read_text())
+    for data in ("shapes", "photos"):
+        gaps = found[data]["both minus the others, paired by seed"]
+        for other in ("natural", "gradnorm"):
+            assert gaps[other]["edge_partial_contour"]["low"] > 0.1
+        assert gaps["natural"]["mean minimal eps"]["low"] > 0

@@ -1,0 +1,32 @@
+"""``gradlens demo`` as a new user runs it: what it writes, and that its numbers say what it is shown for."""
+
+import json
+
+import pytest
+
+from gradlens import Run
+from gradlens._demo import FIGURES, RECIPES
+from gradlens.cli import main
+
+ROBUST = "robust_accuracy[pgd10,linf,0.05]"
+
+
+@pytest.mark.slow
+def test_demo_trains_measures_compares_and_draws(tmp_path, capsys):
+    out = tmp_path / "demo"
+    assert main(["demo", "-o", str(out), "--json"]) == 0
+    printed = capsys.readouterr().out
+    assert json.loads(printed.splitlines()[-1])["report"] == str(out / "report.html")
+    runs = {name: Run.load(out / name) for name in RECIPES}
+    top1, robust = ({name: run.summary[key] for name, run in runs.items()} for key in ("top1", ROBUST))
+    assert min(top1.values()) > 95
+    # At ε = 0.05 nothing is left of natural training, and most of the two penalised ones.
+    assert robust["natural"] < 10
+    assert min(robust["edge"], robust["gradnorm"]) > 60
+    assert all(f"{name} − natural" in printed for name in ("gradnorm", "edge"))
+    assert {file.stem for file in (out / "figures").glob("*.pdf")} == set(FIGURES)
+    # Again into the same folder replaces it, into another's it does not.
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("")
+    assert main(["demo", "-o", str(tmp_path / "mine")]) == 2
+    assert (tmp_path / "mine" / "thesis.tex").exists()
