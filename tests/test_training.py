@@ -27,6 +27,7 @@ from gradlens.training import _memory, _training
 from gradlens.training._augment import each_image
 from gradlens.training._batches import TrainingBatches
 from gradlens.training._config import TrainConfig, read_config
+from gradlens.training._loop import TrainResult
 from gradlens.training._memory import memory, step_bytes
 from gradlens.training._methods import Moment, choose_place, trades_step
 from gradlens.training._objective import Objective
@@ -701,3 +702,13 @@ def test_tensorboard_that_is_not_there_is_told_in_one_line(tmp_path, monkeypatch
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(UserError, match="pip install tensorboard"):
         train(config(tmp_path, tensorboard=tmp_path / "board"))
+
+
+def test_time_to_a_robustness_is_that_of_the_first_epoch_that_has_it():
+    scores = [math.nan, 0.2, 0.4, 0.3]
+    history = [{"seconds": 2.0 + k, "val_pgd10": score, "val_top1": 0.9} for k, score in enumerate(scores)]
+    result = TrainResult(Path("last.pt"), Path("best.pt"), history, {})
+    assert result.seconds_to(0.2) == 5
+    assert result.seconds_to(0.3) == 9
+    assert result.seconds_to(0.5, of="val_top1") == 2
+    assert math.isnan(result.seconds_to(0.5))

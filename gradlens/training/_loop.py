@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,15 @@ class TrainResult:
     best: Path
     history: list[dict[str, float]]
     test: dict[str, float]
+
+    def seconds_to(self, accuracy: float, of: str = "val_pgd10") -> float:
+        """Seconds of training, without those of evaluation, until a share was first reached; NaN if it never was."""
+        seconds = 0.0
+        for row in self.history:
+            seconds += row["seconds"]
+            if row[of] >= accuracy:
+                return seconds
+        return math.nan
 
 
 def train(config: TrainConfig, resume: bool = False, progress: bool = True) -> TrainResult:
