@@ -58,11 +58,11 @@ def limits(summary: Mapping[str, Any], key: str) -> tuple[float, float]:
     return math.nan, math.nan
 
 
-def with_interval(summary: Mapping[str, Any], key: str) -> str:
-    """``0.42 ± 0.03``; a dash where the number is missing."""
+def with_interval(summary: Mapping[str, Any], key: str, digits: int = 2) -> str:
+    """``0.424 ± 0.031``, with so many digits of the uncertainty; a dash where the number is missing."""
     low, high = limits(summary, key)
     half = (high - low) / 2
-    decimals = decimals_for(half)
+    decimals = decimals_for(half, digits=digits)
     shown = number(summary.get(key), decimals)
     return f"{shown} ± {number(half, decimals)}" if math.isfinite(half) else shown
 

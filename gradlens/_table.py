@@ -223,11 +223,11 @@ def amount(count: float) -> str:
     return f"{count / 1000**power:.3g} {units[power]}"
 
 
-def decimals_for(uncertainty: float, most: int = 6) -> int | None:
-    """How many decimals show two digits of an uncertainty; None where it is too small for plain notation."""
+def decimals_for(uncertainty: float, most: int = 6, digits: int = 2) -> int | None:
+    """How many decimals show so many digits of an uncertainty; None where it is too small for plain notation."""
     if not uncertainty > 0 or not math.isfinite(uncertainty):
         return None
-    wanted = max(0, 1 - math.floor(math.log10(uncertainty)))
+    wanted = max(0, digits - 1 - math.floor(math.log10(uncertainty)))
     return wanted if wanted <= most else None
 
 

@@ -27,25 +27,33 @@ def print_runs(runs: Sequence[Run], folders: Sequence[Path]) -> None:
     """The runs side by side, a column each, with the meaning of each number and the warnings."""
     console = Console()
     title = f"{runs[0].summary['data']}, {runs[0].summary['images']:,} images, ± 95 % intervals"
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     table.add_column("", no_wrap=True)
     for run in runs:
         table.add_column(run.label, justify="right", no_wrap=True)
     wide = console.width >= WIDE
+    # Three models of two digits each are wider than a terminal of 80 columns.
+    digits = 2 if wide else 1
     if wide:
         table.add_column("how to read it", style="dim")
     rows = dict.fromkeys(map(tuple, [*ACCURACY, *(reading for run in runs for reading in run.readings)]))
     for title, key, meaning in rows:
         if any(_known(run.summary.get(key)) for run in runs):
             table.add_row(
-                escape(title), *(with_interval(run.summary, key) for run in runs), *([escape(meaning)] if wide else [])
+                escape(title),
+                *(with_interval(run.summary, key, digits) for run in runs),
+                *([escape(meaning)] if wide else []),
             )
     console.print(table)
     if not wide:
         console.print(f"[dim]how to read each number: widen the terminal to {WIDE} columns, or gradlens list analyzers")
-    for run, folder in zip(runs, folders, strict=True):
+    warned: dict[str, list[str]] = {}
+    for run in runs:
         for warning in warnings(run):
-            console.print(f"[bold yellow]{escape(f'{run.label}: {warning}')}")
+            warned.setdefault(warning, []).append(run.label)
+    for warning, labels in warned.items():
+        console.print(f"[bold yellow]{escape(', '.join(labels))}: {escape(warning)}")
+    for run, folder in zip(runs, folders, strict=True):
         console.print(f"[dim]{run.label}:[/dim] {folder}", soft_wrap=True, highlight=False)
 
 
