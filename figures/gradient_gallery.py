@@ -1,17 +1,8 @@
-"""The README's figure, from the runs of ``gradlens demo``.
+"""Rodríguez-Muñoz et al. 2024, Fig. 1: loss gradients of the same images.
 
-python figures/gradient_gallery.py [DEMO_FOLDER]
+python figures/gradient_gallery.py [RUN…]; the README's is ``gradlens figure gradient_gallery:scale=image`` of the demo.
 """
 
-import sys
-from pathlib import Path
+from _render import RUNS, render
 
-from _render import RUNS
-
-from gradlens import Run
-from gradlens.plotting import draw, save
-
-demo = Path(sys.argv[1] if len(sys.argv) > 1 else "gradlens-demo")
-runs = [Run.load(demo / name) for name in RUNS]
-figure = draw("gradient_gallery", runs)
-print(save(figure, Path(__file__).parent.parent / "docs" / "gradient_gallery.png", runs))
+render("gradient_gallery:scale=image", *RUNS)

@@ -19,7 +19,7 @@ def run(script, folders, monkeypatch):
 
 def test_every_figure_of_the_first_paper_has_its_script():
     papers = {"accuracy_against_eps", "perturbation_gallery", "accuracy_over_epochs", "penalty_weight_sweep"}
-    papers |= {"conditional_norm_distribution", "channel_distribution", "edge_gradient_correlation"}
+    papers |= {"conditional_norm_distribution", "channel_distribution", "edge_gradient_correlation", "gradient_gallery"}
     assert papers <= {script.stem for script in SCRIPTS}
 
 
