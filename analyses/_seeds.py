@@ -37,10 +37,10 @@ def kept(folder: Path, measure: Callable[[], Row]) -> Row:
     return json.loads(file.read_text())
 
 
-def robustness(checkpoint: Path) -> Row:
+def robustness(checkpoint: Path, images: int = IMAGES) -> Row:
     """Clean accuracy and the worst-of attack's minimal ε on digits' test images, and the signs of masking."""
-    test = load_data("digits", "test", limit=IMAGES)
-    run = analyze(load_model(checkpoint), test, ["minimal_eps"], batch_size=IMAGES, examples=0)
+    test = load_data("digits", "test", limit=images)
+    run = analyze(load_model(checkpoint), test, ["minimal_eps"], batch_size=images, examples=0)
     curve = dict(zip(run.arrays["minimal_eps/curve/eps"], run.arrays["minimal_eps/curve/accuracy"], strict=True))
     accuracies = {f"accuracy at eps {eps:.2f}": float(accuracy) for eps, accuracy in curve.items()}
     return {name: run.summary[key] for name, key in NUMBERS.items()} | accuracies
