@@ -3,8 +3,9 @@
     python analyses/gradnorm_activations.py [FOLDER] [ACTIVATION …]
 
 The same grid of penalty weight × learning rate for each, one seed, chosen by accuracy under PGD-10 on val; then five
-seeds of the best, measured as in digits_robustness.py, on 100 of its images. ReLU's finite differences replay the branches of the base
-point and are checked against double backward. Trainings go to FOLDER and are not repeated. Writes
+seeds of the best, measured as in digits_robustness.py, on 100 of its images. ReLU's finite differences replay the
+branches of the base point and are checked against double backward. Trainings go to FOLDER and are not repeated; with
+ACTIVATIONs, only those are trained and measured, and nothing is written yet. Writes
 results/gradnorm_activations.json, with the difference over seeds whichever way it falls.
 """
 
