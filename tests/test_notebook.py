@@ -10,6 +10,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+pytestmark = pytest.mark.slow
 TUTORIAL = Path(__file__).parents[1] / "docs" / "tutorial.ipynb"
 
 

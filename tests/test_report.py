@@ -125,6 +125,7 @@ def test_missing_whole_numbers_and_words_stay_missing():
     assert decoded(encoded).tolist() == [0, -1, 1, 0]
 
 
+@pytest.mark.slow
 def test_the_same_runs_give_the_same_bytes(runs, place, tmp_path):
     assert write_report(runs, tmp_path / "again.html").read_bytes() == (place / "both.html").read_bytes()
 
@@ -176,6 +177,7 @@ def test_groups_of_seeds_are_compared_as_groups(tmp_path, without_figures):
     assert any(text.startswith("training seeds: plain 3, edge 3") for text in texts)
 
 
+@pytest.mark.slow
 def test_every_figure_is_drawn_or_says_what_it_needs(runs):
     drawn, absent = draw_all(runs)
     assert {"gradient_gallery", "gradient_norm_distribution", "edge_concentration"} <= {figure.name for figure in drawn}
@@ -184,6 +186,7 @@ def test_every_figure_is_drawn_or_says_what_it_needs(runs):
     assert all(len(figure.picture) < 600_000 for figure in drawn)
 
 
+@pytest.mark.slow
 def test_a_figure_that_breaks_is_named_and_costs_nothing_else(runs, monkeypatch):
     from gradlens._registry import figure as registered
 
@@ -259,6 +262,7 @@ def test_links_lead_to_the_raw_numbers_from_near_by_only(place, tmp_path, withou
     assert "samples.parquet" not in "".join(attrs.get("href", "") for _, attrs, _ in Page(far / "one.html").all("a"))
 
 
+@pytest.mark.slow
 def test_a_report_is_written_where_torch_cannot_be_imported(place):
     code = (
         "import sys\n"

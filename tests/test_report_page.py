@@ -17,6 +17,7 @@ from test_report import EVIL, evil_run
 from gradlens import Run
 from gradlens.report import write_report
 
+pytestmark = pytest.mark.slow
 ARGUMENTS = ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1280,1000")
 PATIENCE = 20
 
