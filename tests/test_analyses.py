@@ -58,3 +58,17 @@ def test_edges_and_robustness_go_together_with_the_saliency_form():
         for other in ("natural", "gradnorm"):
             assert gaps[other]["edge_partial_contour"]["low"] > 0.1
         assert gaps["natural"]["mean minimal eps"]["low"] > 0
+
+
+def test_the_activations_difference_follows_from_the_seeds():
+    found = json.loads((RESULTS / "gradnorm_activations.json").read_text())
+    gelu, relu = (found[name]["seeds"] for name in ("gelu", "relu"))
+    assert len(gelu) == len(relu) == 5
+    gaps = [a["mean minimal eps"] - b["mean minimal eps"] for a, b in zip(gelu, relu, strict=True)]
+    stated = found["GELU - ReLU over seeds, 95 % t-intervals"]["mean minimal eps"]
+    assert stated["mean"] == pytest.approx(sum(gaps) / 5)
+    assert stated["low"] < stated["mean"] < stated["high"]
+    for name in ("gelu", "relu"):
+        scores = found[name]["val accuracy under PGD-10"]
+        best = max(scores, key=scores.get)
+        assert {k: float(v) for k, v in (part.split("=") for part in best.split(", "))} == found[name]["best"]
