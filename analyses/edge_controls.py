@@ -1,22 +1,24 @@
 """Does the primary edge measure tell a trained network from its random and its label-shuffled twin?
 
-    python analyses/edge_controls.py [SEEDS] [EPOCHS]
+    python analyses/edge_controls.py [SEEDS]
 
 On ``shapes`` and ``photos``, five seeds: one small CNN trained on the labels, one on shuffled labels, and
 the network that both started from. Writes results/edge_controls.json: mean partial correlation over the test
 images of every seed, and the paired differences with t-intervals over seeds.
+
+On ``shapes`` the trained network is the one on edges. On ``photos`` its twin of shuffled labels is: the class is a
+photograph, told by colour and texture, which a network that has to learn single crops by heart cannot use. After
+ten epochs there the two were not told apart, −0.04 [−0.11, 0.02]; hence the thirty.
 """
 
 from __future__ import annotations
 
 import copy
-import json
-import platform
 import sys
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from _seeds import write
 from torch import nn
 
 from gradlens import analyze, load_data, load_model
@@ -27,6 +29,7 @@ from gradlens.models._zoo import digits_cnn
 MEAN, STD = (0.5,) * 3, (0.25,) * 3
 MEASURES = ("edge_partial_contour", "edge_corr_contour", "edge_auc_canny")
 KINDS = ("trained", "random", "shuffled")
+EPOCHS = {"shapes": 10, "photos": 30}
 
 
 def train(net: nn.Module, image: torch.Tensor, label: torch.Tensor, epochs: int) -> nn.Module:
@@ -85,10 +88,5 @@ def compare(name: str, seeds: int, epochs: int) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    seeds, epochs = (int(a) for a in (*sys.argv[1:], *("5", "10")[len(sys.argv) - 1 :]))
-    hardware = {"cpu": platform.processor() or platform.machine(), "torch": torch.__version__}
-    result = {name: compare(name, seeds, epochs) for name in ("shapes", "photos")}
-    folder = Path(__file__).parent / "results"
-    folder.mkdir(exist_ok=True)
-    text = json.dumps({"hardware": hardware, "epochs": epochs, **result}, indent=1)
-    (folder / "edge_controls.json").write_text(text + "\n")
+    seeds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
+    write("edge_controls", {"epochs": EPOCHS, **{name: compare(name, seeds, n) for name, n in EPOCHS.items()}})
