@@ -13,10 +13,13 @@ def edge_controls():
     return json.loads((RESULTS / "edge_controls.json").read_text())
 
 
-@pytest.mark.parametrize(("data", "control"), [("shapes", "random"), ("shapes", "shuffled"), ("photos", "random")])
+@pytest.mark.parametrize("data", ["shapes", "photos"])
+@pytest.mark.parametrize("control", ["random", "shuffled"])
 def test_a_trained_network_is_told_from_its_twin_by_the_primary_edge_measure(data, control, edge_controls):
     differences = edge_controls[data]["differences over seeds, 95 % t-intervals"]
-    assert differences[f"trained - {control}, edge_partial_contour"]["low"] > 0
+    found = differences[f"trained - {control}, edge_partial_contour"]
+    # On photos the network of shuffled labels is the one on edges.
+    assert found["high"] < 0 if (data, control) == ("photos", "shuffled") else found["low"] > 0
     assert len(edge_controls[data]["seeds"]["trained"]) == 5
 
 
