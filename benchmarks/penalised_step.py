@@ -57,7 +57,7 @@ def vit_tiny(side: int) -> nn.Module:
 
 
 def cost(net: nn.Module, batch: Batch, rounds: int) -> dict:
-    model = classifier(net).train()
+    model = classifier(net).to(batch.image.device).train()
     optimizer = torch.optim.SGD(model.parameters(), 1e-4, momentum=0.9)
 
     def stepping(fill: Callable[[], object]) -> Callable[[], None]:
@@ -91,7 +91,7 @@ def cost(net: nn.Module, batch: Batch, rounds: int) -> dict:
 
 def memory(net: nn.Module, batch: Batch) -> dict[str, float]:
     """The most bytes that a step holds for its backward passes, over a plain step's."""
-    model = classifier(net).train()
+    model = classifier(net).to(batch.image.device).train()
     steps = {"plain": lambda: plain_step(model, batch)}
     for name, penalty in PENALTIES.items():
         steps[f"{name}, finite difference"] = lambda p=penalty: FiniteDifference()(model, batch, p, WEIGHT)
@@ -139,7 +139,7 @@ def pgd3_step(model: Classifier, batch: Batch) -> None:
 
 def exactness(net: nn.Module, batch: Batch) -> dict:
     """Cosines with double backward in float64, before and after thirty steps of training."""
-    model, found = classifier(net), {}
+    model, found = classifier(net).to(batch.image.device), {}
     for stage in ("initialised", "trained"):
         if stage == "trained":
             train(model, batch)

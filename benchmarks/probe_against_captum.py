@@ -25,11 +25,11 @@ MODELS = (
 )
 
 
-def compare(name: str, batch_size: int, rounds: int) -> dict:
-    model = load_model(f"timm:{name}", weights="random", device="cpu")
+def compare(name: str, batch_size: int, rounds: int, device: str = "cpu") -> dict:
+    model = load_model(f"timm:{name}", weights="random", device=device)
     folded = model.folded()
     torch.manual_seed(0)
-    batch = Batch(torch.rand(batch_size, 3, 224, 224), torch.arange(batch_size), torch.arange(batch_size))
+    batch = Batch(torch.rand(batch_size, 3, 224, 224), torch.arange(batch_size), torch.arange(batch_size)).to(device)
     saliency = Saliency(lambda x, y: F.cross_entropy(model(x), y, reduction="none"))
 
     def captum() -> torch.Tensor:

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from gradlens._hooks import UnitHooks, measuring
 from gradlens._randomness import image_uniform
-from gradlens._registry import objective
 from gradlens._types import Batch, UserError
+from gradlens.objectives import evaluate
 from gradlens.objectives.logits import margin
 from gradlens.objectives.probabilities import error_mass, loss
 
@@ -103,5 +103,5 @@ class Forward:
         return self._units or {}
 
     def _value(self, of: str, logits: Tensor) -> Values:
-        draw = image_uniform(self.seed, self.batch.index, of).to(logits.device)
-        return objective.build(of)(logits, self.target, draw)
+        draw = lambda: image_uniform(self.seed, self.batch.index, of).to(logits.device)  # noqa: E731
+        return evaluate(of, logits, self.target, draw)

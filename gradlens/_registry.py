@@ -15,6 +15,7 @@ import pkgutil
 import sys
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ class Registry(Mapping[str, Any]):
         parameters = typed_parameters(method, text, f"{self.kind} '{name}'")
         if inspect.isclass(method):
             return method(**parameters)
-        return (lambda *a, **k: method(*a, **{**parameters, **k})) if parameters else method
+        return partial(method, **parameters) if parameters else method
 
     def _discover(self) -> None:
         if self._discovered:

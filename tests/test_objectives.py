@@ -4,6 +4,7 @@ import torch
 
 from gradlens._registry import objective
 from gradlens._types import UserError
+from gradlens.objectives import evaluate
 from gradlens.objectives.probabilities import error_mass
 
 OBJECTIVES = list(objective)
@@ -14,9 +15,13 @@ DRAW = torch.tensor([0.1, 0.9, 0.5, 0.3, 0.7, 0.01], dtype=torch.float64)
 each_objective = pytest.mark.parametrize("name", OBJECTIVES)
 
 
+def value(name, logits=LOGITS, target=TARGET, draw=DRAW):
+    return evaluate(name, logits, target, lambda: draw)
+
+
 def cotangent(name, logits, target, draw=None):
     logits = logits.clone().requires_grad_()
-    (found,) = torch.autograd.grad(objective[name](logits, target, draw).sum(), logits)
+    (found,) = torch.autograd.grad(value(name, logits, target, draw).sum(), logits)
     return found
 
 
@@ -29,9 +34,9 @@ def confident(gap):
 
 @each_objective
 def test_objective_is_one_number_an_image(name):
-    values = objective[name](LOGITS, TARGET, DRAW)
+    values, rows = value(name), [slice(i, i + 1) for i in range(6)]
     assert values.shape == (6,)
-    alone = torch.cat([objective[name](LOGITS[i : i + 1], TARGET[i : i + 1], DRAW[i : i + 1]) for i in range(6)])
+    alone = torch.cat([value(name, LOGITS[row], TARGET[row], DRAW[row]) for row in rows])
     assert torch.equal(values, alone)
 
 
@@ -39,7 +44,7 @@ def test_objective_is_one_number_an_image(name):
 def test_cotangent_is_the_central_difference(name):
     step, differences = 1e-5, torch.empty_like(LOGITS)
     for k, nudge in enumerate(step * torch.eye(5, dtype=torch.float64)):
-        up, down = (objective[name](LOGITS + sign * nudge, TARGET, DRAW) for sign in (1, -1))
+        up, down = (value(name, LOGITS + sign * nudge) for sign in (1, -1))
         differences[:, k] = (up - down) / (2 * step)
     torch.testing.assert_close(cotangent(name, LOGITS, TARGET, DRAW), differences, rtol=0, atol=1e-9)
 
@@ -111,6 +116,14 @@ def test_sampled_class_follows_the_tempered_softmax(temperature):
 def test_sampled_class_exists_for_the_largest_draw():
     draw = torch.full((6,), 1 - 2**-53, dtype=torch.float64)
     assert torch.equal(objective["sampled_logit"](LOGITS, TARGET, draw), LOGITS[:, -1])
+
+
+def test_only_what_is_random_costs_a_draw():
+    """A draw is a hash and a generator an image, which an attack would pay at every step."""
+    drawn = []
+    for spec in (*OBJECTIVES, "sampled_logit:temperature=2"):
+        evaluate(spec, LOGITS, TARGET, lambda spec=spec: drawn.append(spec) or DRAW)
+    assert drawn == ["sampled_logit", "sampled_logit:temperature=2"]
 
 
 @pytest.mark.parametrize("name", ["true_logit", "margin"])

@@ -27,7 +27,7 @@ from gradlens._registry import analyzer, edge_map, objective
 from gradlens.analyzers import Analyzer
 
 @objective
-def doubled_logit(logits, target, draw=None):
+def doubled_logit(logits, target):
     return 2 * logits.gather(1, target[:, None])[:, 0]
 
 @edge_map
@@ -249,7 +249,7 @@ def test_name_of_a_method_of_ours_is_taken():
     with pytest.raises(UserError, match="objective 'loss' is defined in gradlens"):
 
         @objective
-        def loss(logits, target, draw=None): ...
+        def loss(logits, target): ...
 
     assert objective["loss"].__module__ == "gradlens.objectives.probabilities"
 
@@ -258,7 +258,7 @@ def test_method_may_be_defined_again_in_its_own_file():
     for answer in (1, 2):
 
         @objective
-        def anew(logits, target, draw=None, answer=answer):
+        def anew(logits, target, answer=answer):
             return answer
 
     assert objective["anew"](None, None) == 2

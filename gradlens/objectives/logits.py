@@ -22,13 +22,13 @@ def at(logits: Logits, label: Labels) -> Values:
 
 
 @objective
-def true_logit(logits: Logits, target: Labels, draw: Tensor | None = None) -> Values:
+def true_logit(logits: Logits, target: Labels) -> Values:
     """The logit of the label, ``f_y``."""
     return at(logits, target)
 
 
 @objective
-def predicted_logit(logits: Logits, target: Labels, draw: Tensor | None = None) -> Values:
+def predicted_logit(logits: Logits, target: Labels) -> Values:
     """The largest logit, ``max_k f_k``."""
     return at(logits, logits.argmax(1))
 
@@ -47,7 +47,7 @@ def sampled_logit(logits: Logits, target: Labels, draw: Tensor | None = None, te
 
 
 @objective
-def margin(logits: Logits, target: Labels, draw: Tensor | None = None) -> Values:
+def margin(logits: Logits, target: Labels) -> Values:
     """``f_y − max_{k≠y} f_k``: positive where the image is classified right."""
     own = at(logits, target)
     return own - logits.scatter(1, target[:, None], -torch.inf).amax(1)

@@ -16,7 +16,7 @@ Values = Float[Tensor, "b"]
 
 
 @objective
-def loss(logits: Logits, target: Target, draw: Tensor | None = None) -> Values:
+def loss(logits: Logits, target: Target) -> Values:
     """Cross-entropy ``−log p_y`` of each image, in nats; soft targets ``(B, K)`` are averaged over.
 
     Written as softplus of ``log Σ_{k≠y} e^{f_k} − f_y``, whose derivative is the exact residual
@@ -29,13 +29,13 @@ def loss(logits: Logits, target: Target, draw: Tensor | None = None) -> Values:
 
 
 @objective
-def log_prob(logits: Logits, target: Target, draw: Tensor | None = None) -> Values:
+def log_prob(logits: Logits, target: Target) -> Values:
     """``log p_y``, in nats: the loss with its sign turned (Ganz et al. 2023, released code)."""
     return -loss(logits, target)
 
 
 @objective
-def logsumexp(logits: Logits, target: Target, draw: Tensor | None = None) -> Values:
+def logsumexp(logits: Logits, target: Target) -> Values:
     """``log Σ_k e^{f_k}``: the model's log marginal density up to a constant (Yang et al. 2024)."""
     return logits.logsumexp(1)
 
