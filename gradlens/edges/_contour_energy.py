@@ -20,7 +20,7 @@ def contour_energy(images: Images, sigma: float = 1.0) -> Maps:
     """
     blur = _discrete_gaussian(sigma)
     down, along = derivatives(_smooth(images, blur), (1.0, 0.5), "reflect")
-    energy = (down**2 + along**2).sum(1, keepdim=True).sqrt()
+    energy = down.square().add_(along.square()).sum(1, keepdim=True).sqrt()
     return _smooth(energy, blur)
 
 

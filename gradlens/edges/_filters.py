@@ -25,20 +25,19 @@ def luminance(images: Images) -> Maps:
     return (images * weight.view(1, 3, 1, 1)).sum(1, keepdim=True)
 
 
-def correlate(images: Images, half: Sequence[float], axis: int, border: str, sign: int = 1) -> Images:
-    """Correlate with a kernel along ``axis`` (2 rows, 3 columns), given from its centre outwards.
+def correlate(images: Images, half: Sequence[float], axis: int, border: str) -> Images:
+    """Correlate with a symmetric kernel along ``axis`` (2 rows, 3 columns), given from its centre outwards.
 
-    sign 1 mirrors the half kernel, −1 mirrors it negated. border: ``reflect`` (edge pixel not
-    repeated), ``replicate`` or ``constant`` (zeros). Mirrored taps are added before they are
-    weighted, farthest first: scipy's order, so the two agree to the last bit.
+    border: ``reflect`` (edge pixel not repeated), ``replicate`` or ``constant`` (zeros). Mirrored taps
+    are added before they are weighted, farthest first: scipy's order, so the two agree to the last bit.
     """
     radius, size = len(half) - 1, images.shape[axis]
-    pad = (radius, radius, 0, 0) if axis == 3 else (0, 0, radius, radius)
-    padded = F.pad(images, pad, mode=border)
+    padded = _padded(images, radius, axis, border)
     out = padded.narrow(axis, radius, size) * half[0]
     for k in range(radius, 0, -1):
         after, before = padded.narrow(axis, radius + k, size), padded.narrow(axis, radius - k, size)
-        out += (after + before if sign > 0 else after - before) * half[k]
+        # In place, since on a CPU fresh memory costs more than the arithmetic.
+        out += (after + before).mul_(half[k])
     return out
 
 
@@ -51,6 +50,16 @@ def gaussian_blur(images: Images, sigma: float) -> Images:
 
 def derivatives(images: Images, smooth: Sequence[float], border: str) -> tuple[Images, Images]:
     """Sobel derivatives (down the rows, along the columns), smoothed across by a half kernel."""
-    down = correlate(correlate(images, (0, 1), 2, border, -1), smooth, 3, border)
-    along = correlate(correlate(images, (0, 1), 3, border, -1), smooth, 2, border)
+    down = correlate(_difference(images, 2, border), smooth, 3, border)
+    along = correlate(_difference(images, 3, border), smooth, 2, border)
     return down, along
+
+
+def _difference(images: Images, axis: int, border: str) -> Images:
+    """The next pixel minus the one before."""
+    size, padded = images.shape[axis], _padded(images, 1, axis, border)
+    return padded.narrow(axis, 2, size) - padded.narrow(axis, 0, size)
+
+
+def _padded(images: Images, radius: int, axis: int, border: str) -> Images:
+    return F.pad(images, (radius, radius, 0, 0) if axis == 3 else (0, 0, radius, radius), mode=border)
