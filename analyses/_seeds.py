@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,35 +16,40 @@ from gradlens._statistics.intervals import mean_interval
 
 PRESETS, RESULTS = (Path(__file__).parent / name for name in ("presets", "results"))
 SEEDS = range(5)
-# Of the 500, a stratified sample that is the same for every network.
-IMAGES = 200
 NUMBERS = {
-    "clean": "top1",
-    "mean minimal eps": "eps_min_mean[linf]",
-    "accuracy at eps 0.5": "accuracy_large[linf]",
-    "only Square breaks (%)": "only_square[linf]",
-    "twice the steps break (%)": "more_steps_break[linf]",
+    "mean minimal eps": "eps_min_mean",
+    "accuracy at eps 0.5": "accuracy_large",
+    "only Square breaks (%)": "only_square",
+    "twice the steps break (%)": "more_steps_break",
 }
-Row = dict[str, float]
+Row = dict[str, Any]
 
 
 def kept(folder: Path, measure: Callable[[], Row]) -> Row:
     """A row of numbers, measured once and kept beside the training, so that an analysis can go on where it stopped."""
     file = folder / "row.json"
     if not file.exists():
-        row = measure()
+        row = {**measure(), "hardware": hardware()}
         folder.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(row))
     return json.loads(file.read_text())
 
 
-def robustness(checkpoint: Path, images: int = IMAGES) -> Row:
-    """Clean accuracy and the worst-of attack's minimal ε on digits' test images, and the signs of masking."""
-    test = load_data("digits", "test", limit=images)
-    run = analyze(load_model(checkpoint), test, ["minimal_eps"], batch_size=images, examples=0)
-    curve = dict(zip(run.arrays["minimal_eps/curve/eps"], run.arrays["minimal_eps/curve/accuracy"], strict=True))
-    accuracies = {f"accuracy at eps {eps:.2f}": float(accuracy) for eps, accuracy in curve.items()}
-    return {name: run.summary[key] for name, key in NUMBERS.items()} | accuracies
+def robustness(checkpoint: Path, data: str, images: int | None = None, attack: str = "minimal_eps") -> Row:
+    """Clean accuracy, the worst-of attack's mean minimal ε and the signs of masking, on test images.
+
+    images: a stratified sample of that size, the same for every network; all where it is not given.
+    """
+    test = load_data(data, "test", limit=images)
+    run = analyze(load_model(checkpoint), test, [attack], batch_size=len(test), examples=0)
+    (suffix,) = (name.removeprefix("eps_min") for name in run.samples if name.startswith("eps_min"))
+    measured = {name: run.summary[key + suffix] for name, key in NUMBERS.items()}
+    return {"clean": run.summary["top1"], **measured, **_curve(run.arrays)}
+
+
+def _curve(arrays: Mapping[str, Any]) -> Row:
+    eps, accuracy = (next(v for k, v in arrays.items() if k.endswith(f"curve/{name}")) for name in ("eps", "accuracy"))
+    return {f"accuracy at eps {e:.3f}": float(a) for e, a in zip(eps, accuracy, strict=True)}
 
 
 def over_seeds(values: Sequence[float]) -> dict[str, float]:
@@ -57,6 +63,14 @@ def difference(a: Sequence[Row], b: Sequence[Row], name: str) -> dict[str, float
 
 
 def write(name: str, result: dict[str, Any]) -> None:
-    hardware = {"cpu": platform.processor() or platform.machine(), "torch": torch.__version__}
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.json").write_text(json.dumps({"hardware": hardware, **result}, indent=1) + "\n")
+    (RESULTS / f"{name}.json").write_text(json.dumps({"hardware": hardware(), **result}, indent=1) + "\n")
+
+
+def hardware() -> str:
+    """What it was trained and measured on, as a reader needs to know it."""
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    cpu = (
+        re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text()) if Path("/proc/cpuinfo").exists() else None
+    )
+    return f"{gpu or (cpu[1] if cpu else platform.machine())}, torch {torch.__version__}"

@@ -3,9 +3,8 @@
     python analyses/digits_robustness.py [FOLDER] [RECIPE …]
 
 Five seeds of each ``analyses/presets/digits-*.toml``, and of the natural one without its label smoothing (which
-raises clean accuracy, by which it was chosen, and lowers the minimal ε); the last checkpoint, 200 of the 500 test
-images, the worst of PGD-50 on the margin, PGD-50 × 5 restarts on cross-entropy and Square (``minimal_eps``,
-ε = 0.01 … 0.15). The recipes were chosen on val. Trainings go to FOLDER and are not repeated; with RECIPEs, only
+raises clean accuracy, by which it was chosen, and lowers the minimal ε); the last checkpoint, all test images, the
+worst of PGD-50 on the margin, PGD-50 × 5 restarts on cross-entropy and Square (``minimal_eps``, ε = 0.01 … 0.15). The recipes were chosen on val. Trainings go to FOLDER and are not repeated; with RECIPEs, only
 those are trained and measured, and nothing is written yet. Writes results/digits_robustness.json.
 """
 
@@ -31,7 +30,7 @@ RECIPES: dict[str, dict[str, float]] = {
 def measured(recipe: str, seed: int, folder: Path) -> Row:
     preset = PRESETS / f"digits-{recipe.partition(',')[0]}.toml"
     config = read_config(preset, out=folder, seed=seed, eval_every=1000, **RECIPES[recipe])
-    return robustness(train(config, resume=True).checkpoint)
+    return robustness(train(config, resume=True).checkpoint, "digits")
 
 
 if __name__ == "__main__":
