@@ -4,8 +4,9 @@
 
 Five seeds of each ``analyses/presets/digits-*.toml``, and of the natural one without its label smoothing (which
 raises clean accuracy, by which it was chosen, and lowers the minimal ε); the last checkpoint, all test images, the
-worst of PGD-50 on the margin, PGD-50 × 5 restarts on cross-entropy and Square (``minimal_eps``, ε = 0.01 … 0.15). The recipes were chosen on val. Trainings go to FOLDER and are not repeated; with RECIPEs, only
-those are trained and measured, and nothing is written yet. Writes results/digits_robustness.json.
+worst of PGD-50 on the margin, PGD-50 × 5 restarts on cross-entropy and Square (``minimal_eps``, ε = 0.01 … 0.15).
+The recipes were chosen on val. Trainings go to FOLDER and are not repeated; with RECIPEs, only those are trained and
+measured, and nothing is written yet. Writes results/digits_robustness.json.
 """
 
 from __future__ import annotations

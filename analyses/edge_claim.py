@@ -30,7 +30,7 @@ from gradlens import TrainConfig, analyze, load_data, load_model
 from gradlens.training._loop import train
 
 COMMON: dict[str, dict[str, Any]] = {
-    "shapes": {"arch": "resnet20_cifar", "activation": "gelu", "img_size": 32, "epochs": 18, "warmup_epochs": 2},
+    "shapes": {"arch": "resnet20_cifar", "activation": "gelu", "img_size": 32, "epochs": 16, "warmup_epochs": 2},
     "photos": {"arch": "digits_cnn:width=8", "epochs": 10, "warmup_epochs": 3, "label_smoothing": 0.05},
 }
 TRAINING = {"lr": 4e-3, "flip": 0.5, "eval_every": 1000, "eval_images": 200}
