@@ -76,6 +76,16 @@ def assert_agrees(model, batch, penalised, at_least=0.999, **options):
     assert float(fast.norm() / exact.norm()) == pytest.approx(1, abs=0.05)
 
 
+def assert_drops_the_same_units(model, batch, penalised):
+    """Both engines, started from the same random numbers."""
+    found = []
+    for engine in STEPS.values():
+        torch.manual_seed(1)
+        found.append(slopes(engine, model, batch, penalised))
+    assert cosine(*found) > 0.999
+    assert cosine(found[0], slopes(double_backward, model, batch, penalised)) < 0.99
+
+
 def snapshot(model):
     return {
         "grad": [None if p.grad is None else p.grad.tolist() for p in model.parameters()],
