@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 import os
 import pickle
@@ -400,6 +401,17 @@ def test_batchnorm_moves_as_the_recipe_says(tmp_path, bn, moves):
 
 
 # Mistakes
+
+
+def test_small_images_that_are_enlarged_are_said(tmp_path, caplog):
+    given = config(tmp_path, arch="resnet18")
+    with caplog.at_level(logging.WARNING, "gradlens"):
+        open_model(given, open_split(given, "train"))
+        open_model(dataclasses.replace(given, img_size=32), open_split(given, "train"))
+        open_model(config(tmp_path), open_split(given, "train"))
+    (said,) = caplog.messages
+    assert said.startswith("digits/train's images of 32² are enlarged to resnet18's 224², which takes about 49 times")
+    assert said.endswith("--img-size 32 keeps them")
 
 
 def test_diverged_loss_stops_and_names_the_last_good_checkpoint(tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ from gradlens.models._architectures import build
 from gradlens.models._controls import fixed_seed
 from gradlens.training._config import TrainConfig
 
+LOG = logging.getLogger("gradlens")
 HALF = (0.5, 0.5, 0.5)
 
 
@@ -92,7 +94,14 @@ def arch_kwargs(config: TrainConfig) -> dict[str, Any]:
 def _preprocess(config: TrainConfig, own: Preprocess | None, data: Data) -> Preprocess:
     if own and config.img_size:
         return dataclasses.replace(own, size=config.img_size)
-    return own or Preprocess(config.img_size or int(data[0][0].shape[-1]), crop_pct=1.0)
+    side = int(data[0][0].shape[-1])
+    if own and side < own.size and not data.varies_in_size:
+        times = (own.size / side) ** 2
+        LOG.warning(
+            f"{data.name}'s images of {side}² are enlarged to {config.arch or config.init}'s {own.size}², which takes "
+            f"about {times:.0f} times as long; --img-size {side} keeps them"
+        )
+    return own or Preprocess(config.img_size or side, crop_pct=1.0)
 
 
 def make_optimizer(config: TrainConfig, net: nn.Module) -> torch.optim.Optimizer:
