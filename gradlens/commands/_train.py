@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import ast
 import inspect
-from dataclasses import asdict, dataclass, fields, make_dataclass
+from dataclasses import MISSING, asdict, dataclass, fields, make_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
@@ -34,11 +34,18 @@ def _flags() -> list[Any]:
     hints, texts = get_type_hints(TrainConfig), _texts()
     made = []
     for field in fields(TrainConfig):
-        default = f" Default: {field.default}." if isinstance(field.default, str | int | float | Path) else ""
+        what = texts[field.name].replace("``", "")
+        # Not tyro's own, which is the None that stands for no flag.
+        hint = f"(default: {field.default})" if field.default not in (None, "", MISSING) else ""
         aliases = {"out": ["-o"], "batch_size": ["-b"], "workers": ["-j"]}.get(field.name)
-        how = arg(help=texts[field.name] + default, aliases=aliases)
+        how = arg(help=what, help_behavior_hint=hint, metavar=_metavar(str(field.type)), aliases=aliases)
         made.append((field.name, Annotated[hints[field.name] | None, how], None))
     return made
+
+
+def _metavar(kind: str) -> str:
+    """``int | None`` → ``INT``, as tyro writes it, without the None."""
+    return "FLOAT FLOAT FLOAT" if "Triple" in kind else kind.replace(" | None", "").replace(" | ", "|").upper()
 
 
 Flags: Any = make_dataclass("Flags", _flags(), frozen=True, kw_only=True)
