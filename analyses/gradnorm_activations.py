@@ -24,7 +24,7 @@ from gradlens.training._sweep import sweep
 
 ACTIVATIONS = ("gelu", "relu")
 IMAGES = 200
-GRID = {"weight": ["0.33", "0.67", "1", "1.33"], "lr": ["0.002", "0.004"]}
+GRID = {"weight": ["0.33", "1", "1.5"], "lr": ["0.002", "0.004"]}
 
 
 def config(activation: str, folder: Path, **changed: Any) -> TrainConfig:
