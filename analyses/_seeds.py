@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import platform
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ from typing import Any
 import torch
 
 from gradlens import analyze, load_data, load_model
+from gradlens._provenance import device_name
 from gradlens._statistics.intervals import mean_interval
 
 PRESETS, RESULTS = (Path(__file__).parent / name for name in ("presets", "results"))
@@ -68,9 +67,5 @@ def write(name: str, result: dict[str, Any]) -> None:
 
 
 def hardware() -> str:
-    """What it was trained and measured on, as a reader needs to know it."""
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    cpu = (
-        re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text()) if Path("/proc/cpuinfo").exists() else None
-    )
-    return f"{gpu or (cpu[1] if cpu else platform.machine())}, torch {torch.__version__}"
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return f"{device_name(device)}, torch {torch.__version__}"

@@ -30,8 +30,11 @@ from gradlens import TrainConfig, analyze, load_data, load_model
 from gradlens.training._loop import train
 
 COMMON: dict[str, dict[str, Any]] = {
-    "shapes": {"arch": "resnet20_cifar", "activation": "gelu", "img_size": 32, "epochs": 16, "warmup_epochs": 2},
-    "photos": {"arch": "digits_cnn:width=8", "epochs": 10, "warmup_epochs": 3, "label_smoothing": 0.05},
+    "shapes": {
+        **{"arch": "resnet20_cifar", "activation": "gelu", "img_size": 32},
+        **{"epochs": 16, "warmup_epochs": 2, "shift": 4},
+    },
+    "photos": {"arch": "digits_cnn:width=8", "epochs": 10, "warmup_epochs": 3, "shift": 2, "label_smoothing": 0.05},
 }
 TRAINING = {"lr": 4e-3, "flip": 0.5, "eval_every": 1000, "eval_images": 200}
 SALIENCY = "edge:form=saliency,objective=loss,batchwise=False"
@@ -53,14 +56,13 @@ RECIPES: dict[str, dict[str, dict[str, Any]]] = {
         "edge, as published": {"penalty": "edge:alpha=1,step=.3,cap=3", "clip": 1.0},
     },
 }
-SHIFT = {"shapes": 4, "photos": 2}
 ATTACK, IMAGES = "minimal_eps:low=0.001,high=0.06,points=60", 150
 MEASURES = ("edge_partial_contour", "edge_corr_contour", "edge_auc_canny", "edge_partial_contour@sampled_logit")
 SHOWN = ("clean", "mean minimal eps", *MEASURES)
 
 
 def measured(data: str, recipe: str, seed: int, folder: Path) -> Row:
-    given = {**TRAINING, **COMMON[data], **RECIPES[data][recipe], "shift": SHIFT[data]}
+    given = {**TRAINING, **COMMON[data], **RECIPES[data][recipe]}
     checkpoint = train(TrainConfig(data=data, out=folder, seed=seed, **given), resume=True).checkpoint
     edges = ["edge_concentration", "edge_concentration:objective=sampled_logit"]
     found = analyze(load_model(checkpoint), load_data(data, "test"), edges, batch_size=100, examples=0).summary
@@ -92,4 +94,4 @@ if __name__ == "__main__":
             print(data, seed, recipe, {name: rows[recipe][-1][name] for name in SHOWN}, flush=True)
         result[data] = claimed(rows)
     if not asked:
-        write("edge_claim", {"recipes": RECIPES, "common": COMMON, "shift": SHIFT, "training": TRAINING, **result})
+        write("edge_claim", {"recipes": RECIPES, "common": COMMON, "training": TRAINING, **result})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -11,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+from gradlens._provenance import device_name
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -38,12 +39,8 @@ def ratio(seconds: Mapping[str, list[float]], above: str, below: str) -> dict[st
 
 def hardware() -> dict[str, Any]:
     """The machine's name, as a reader needs it."""
-    cpu = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if "model name" in line]
-        cpu = names[0] if names else cpu
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    cpu = device_name(torch.device("cpu"))
     return {"cpu": cpu, "threads": torch.get_num_threads(), "gpu": gpu, "torch": torch.__version__}
 
 

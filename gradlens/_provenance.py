@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import platform
+import re
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,6 +19,7 @@ from gradlens.data import Data
 from gradlens.models import Classifier
 
 VERSIONED = ("torch", "torchvision", "timm", "numpy", "pandas", "scipy", "scikit-image", "pillow")
+CPUINFO = Path("/proc/cpuinfo")
 
 
 def contract(
@@ -44,19 +47,26 @@ def contract(
 def circumstances(model: Classifier, data: Data) -> dict[str, Any]:
     """Where and with what a run was made; numbers agree across these only to rounding."""
     device = model.device
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()
     return {
         "model": model.provenance(),
         "load_model": model.card.options,
         "load_data": data.options,
         "data_notes": data.notes,
         "device": str(device),
-        "device_name": name or platform.machine(),
+        "device_name": device_name(device),
         "threads": torch.get_num_threads(),
         "world_size": world(),
         "versions": software(),
         "argv": sys.argv,
     }
+
+
+def device_name(device: torch.device) -> str:
+    """The GPU's or the processor's name, as a reader needs it; its kind where nothing tells more."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    names = re.findall(r"model name\s*: (.+)", CPUINFO.read_text()) if CPUINFO.exists() else []
+    return next(iter(names), platform.processor() or platform.machine())
 
 
 def software() -> dict[str, str]:

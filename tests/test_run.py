@@ -17,7 +17,7 @@ from agreement import assert_same
 from refusals import refused
 from torch import nn
 
-from gradlens import Interrupted, Preprocess, Run, analyze, load_data, load_model
+from gradlens import Interrupted, Preprocess, Run, _provenance, analyze, load_data, load_model
 from gradlens.analyzers import STANDARD
 from gradlens.analyzers._class_selectivity import ClassSelectivity
 from gradlens.analyzers._edge_concentration import MEASURES
@@ -155,6 +155,16 @@ def test_the_summary_has_timms_results_columns(baseline):
     assert [n for n in names if n not in baseline.summary] == []
     assert baseline.summary["param_count"] == round(sum(p.numel() for p in classifier().parameters()) / 1e6, 4)
     assert baseline.summary["images"] == 60
+
+
+def test_the_processor_is_called_by_its_name(tmp_path, monkeypatch):
+    (tmp_path / "cpuinfo").write_text(
+        "processor\t: 0\nmodel name\t: Abacus 9\nprocessor\t: 1\nmodel name\t: Abacus 9\n"
+    )
+    monkeypatch.setattr(_provenance, "CPUINFO", tmp_path / "cpuinfo")
+    assert _provenance.device_name(torch.device("cpu")) == "Abacus 9"
+    monkeypatch.setattr(_provenance, "CPUINFO", tmp_path / "none")
+    assert _provenance.device_name(torch.device("cpu"))
 
 
 def test_provenance_says_how_to_repeat_the_run(baseline):
