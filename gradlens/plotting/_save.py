@@ -9,6 +9,7 @@ from typing import Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 
 from gradlens._files import write_atomically
 from gradlens._histories import History
@@ -67,10 +68,19 @@ def _laid_out(figure: Figure) -> Iterator[None]:
                 ax.set_subplotspec(spec)
         engine.execute(figure)
         figure.set_layout_engine("none")
+        _round_places(figure)
         try:
             yield
         finally:
             figure.set_layout_engine(engine)
+
+
+def _round_places(figure: Figure) -> None:
+    """To millionths of the figure: the last digits depend on where the layout's solver lay in memory."""
+    for ax in figure.axes:
+        arranged = ax.get_in_layout()
+        ax.set_position(Bbox(ax.get_position(original=True).get_points().round(6)))
+        ax.set_in_layout(arranged)
 
 
 def _first_dpi(figure: Figure) -> float:
