@@ -3,7 +3,7 @@
     python analyses/gradnorm_activations.py [FOLDER] [ACTIVATION …]
 
 The same grid of penalty weight × learning rate for each, one seed, chosen by accuracy under PGD-10 on val; then five
-seeds of the best, measured as in digits_robustness.py, on 100 of its images. ReLU's finite differences replay the
+seeds of the best, measured as in digits_robustness.py, on 200 of its images. ReLU's finite differences replay the
 branches of the base point and are checked against double backward. Trainings go to FOLDER and are not repeated; with
 ACTIVATIONs, only those are trained and measured, and nothing is written yet. Writes
 results/gradnorm_activations.json, with the difference over seeds whichever way it falls.
@@ -23,8 +23,8 @@ from gradlens.training._loop import train
 from gradlens.training._sweep import sweep
 
 ACTIVATIONS = ("gelu", "relu")
-IMAGES = 100
-GRID = {"weight": ["0.33", "1"], "lr": ["0.002", "0.004"]}
+IMAGES = 200
+GRID = {"weight": ["0.33", "1", "1.5"], "lr": ["0.002", "0.004"]}
 
 
 def config(activation: str, folder: Path, **changed: Any) -> TrainConfig:
