@@ -130,3 +130,19 @@ def test_ranks_that_share_a_run_merge_to_the_numbers_of_one(tmp_path, monkeypatc
         first, second = pool.map(as_rank, (0, 1))
     assert_same(first, alone)
     assert_same(second, alone)
+
+
+def test_processes_are_left_before_python_ends(monkeypatch):
+    """gloo's threads may outlive Python otherwise, and abort it after all is done."""
+    calls, at_exit, member = [], [], []
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(_distributed.atexit, "register", at_exit.append)
+    monkeypatch.setattr(_distributed.dist, "is_initialized", lambda: bool(member))
+    monkeypatch.setattr(_distributed.dist, "init_process_group", lambda *_, **__: member.append(1))
+    monkeypatch.setattr(_distributed.dist, "destroy_process_group", lambda: calls.append(member.pop()))
+    _distributed.join()
+    _distributed.join()
+    (leave,) = at_exit
+    leave()
+    leave()
+    assert calls == [1]

@@ -16,10 +16,9 @@ from torch import Tensor, nn
 from gradlens._distributed import world
 
 
-def join(device: torch.device) -> None:
-    """Become one of the processes that torchrun started."""
-    if world() > 1 and not dist.is_initialized():
-        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+def backend(device: torch.device) -> str:
+    """What the processes talk by: gradients stay on the GPU, a few numbers go over the CPU."""
+    return "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
 
 
 def average_gradients(model: nn.Module) -> None:

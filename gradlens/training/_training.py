@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from gradlens._distributed import barrier, rank, world
+from gradlens._distributed import barrier, join, rank, world
 from gradlens._files import make_folder, write_atomically
 from gradlens._loop import is_out_of_memory
 from gradlens._randomness import image_seed
@@ -23,7 +23,7 @@ from gradlens.training._evaluation import accuracy
 from gradlens.training._history import Meter, write_history
 from gradlens.training._memory import memory
 from gradlens.training._methods import Moment
-from gradlens.training._processes import average_buffers, join, total
+from gradlens.training._processes import average_buffers, backend, total
 from gradlens.training._randomness import set_random_numbers
 from gradlens.training._resume import check_same, read_state
 from gradlens.training._setup import open_model, open_split
@@ -49,7 +49,7 @@ class Training:
         train = open_split(config, config.train_split)
         val = open_split(config, config.val_split, train.class_names)
         self.model = open_model(config, train)
-        join(self.model.device)
+        join(backend(self.model.device))
         self.data, self.val = (d.bind(self.model.card.preprocess) for d in (train, val))
         self.batches = TrainingBatches(self.data, config)
         card = self.model.card
