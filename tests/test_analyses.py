@@ -59,8 +59,11 @@ def edge_claim():
     return json.loads((RESULTS / "edge_claim.json").read_text())
 
 
-@pytest.mark.parametrize("data", ["shapes", "photos"])
-@pytest.mark.parametrize("other", ["natural", "gradnorm", "fgsm"])
+PAIRS = [(data, other) for data in ("shapes", "photos") for other in ("natural", "gradnorm", "fgsm")]
+SHORT = pytest.mark.xfail(reason="the lower limit is 0.093 at equal robustness, the mean 0.17", strict=True)
+
+
+@pytest.mark.parametrize(("data", "other"), PAIRS)
 def test_edges_come_with_robustness_and_beyond_what_robustness_brings(data, other, edge_claim):
     gap = edge_claim[data]["both minus the others, paired by seed"][other]["edge_partial_contour"]
     assert gap["mean"] > 0.1
@@ -69,6 +72,14 @@ def test_edges_come_with_robustness_and_beyond_what_robustness_brings(data, othe
     means = {recipe: found["mean minimal eps"] for recipe, found in _over_seeds(edge_claim, data).items()}
     assert means["both"]["mean"] > 0.9 * means[other]["mean"]
     assert means["both"]["low"] > means["natural"]["high"]
+
+
+@pytest.mark.parametrize(
+    ("data", "other"), [pytest.param(*p, marks=SHORT if p == ("shapes", "gradnorm") else ()) for p in PAIRS]
+)
+def test_the_difference_in_edges_is_surely_a_tenth(data, other, edge_claim):
+    gaps = edge_claim[data]["both minus the others, paired by seed"]
+    assert gaps[other]["edge_partial_contour"]["low"] > 0.1
 
 
 def _over_seeds(edge_claim, data):
@@ -87,7 +98,7 @@ def test_no_sign_of_masking_in_the_edge_claim(data, edge_claim):
     seeds = edge_claim[data]["seeds"]
     assert all(len(rows) == 5 for rows in seeds.values())
     assert max(row["accuracy at eps 0.5"] for rows in seeds.values() for row in rows) == 0
-    for recipe in ("natural", "gradnorm", "both"):
+    for recipe in seeds.keys() - ({"fgsm"} if data == "photos" else set()):
         assert sum(row["only Square breaks (%)"] for row in seeds[recipe]) / 5 <= 1
 
 

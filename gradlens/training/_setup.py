@@ -92,16 +92,21 @@ def arch_kwargs(config: TrainConfig) -> dict[str, Any]:
 
 
 def _preprocess(config: TrainConfig, own: Preprocess | None, data: Data) -> Preprocess:
-    if own and config.img_size:
+    if own is None:
+        return Preprocess(config.img_size or _side(data), crop_pct=1.0)
+    if config.img_size:
         return dataclasses.replace(own, size=config.img_size)
-    side = int(data[0][0].shape[-1])
-    if own and side < own.size and not data.varies_in_size:
+    if not data.varies_in_size and (side := _side(data)) < own.size:
         times = (own.size / side) ** 2
         LOG.warning(
             f"{data.name}'s images of {side}² are enlarged to {config.arch or config.init}'s {own.size}², which takes "
             f"about {times:.0f} times as long; --img-size {side} keeps them"
         )
-    return own or Preprocess(config.img_size or side, crop_pct=1.0)
+    return own
+
+
+def _side(data: Data) -> int:
+    return int(data[0][0].shape[-1])
 
 
 def make_optimizer(config: TrainConfig, net: nn.Module) -> torch.optim.Optimizer:
