@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from gradlens import analyze, load_data, load_model
-from gradlens._provenance import device_name
-from gradlens._statistics.intervals import mean_interval
+from gradlens.analysis.provenance import device_name
+from gradlens.stats.intervals import mean_interval
 
 PRESETS, RESULTS = (Path(__file__).parent / name for name in ("presets", "results"))
 SEEDS = range(5)

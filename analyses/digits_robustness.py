@@ -17,8 +17,8 @@ from pathlib import Path
 
 from _seeds import PRESETS, SEEDS, Row, kept, over_seeds, robustness, write
 
-from gradlens.training._config import read_config
-from gradlens.training._loop import train
+from gradlens.training.config import read_config
+from gradlens.training.train import train
 
 RECIPES: dict[str, dict[str, float]] = {
     "natural": {},

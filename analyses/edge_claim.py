@@ -27,7 +27,7 @@ from typing import Any
 from _seeds import SEEDS, Row, difference, kept, over_seeds, robustness, write
 
 from gradlens import TrainConfig, analyze, load_data, load_model
-from gradlens.training._loop import train
+from gradlens.training.train import train
 
 COMMON: dict[str, dict[str, Any]] = {
     "shapes": {

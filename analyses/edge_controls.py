@@ -22,9 +22,9 @@ from _seeds import write
 from torch import nn
 
 from gradlens import analyze, load_data, load_model
-from gradlens._statistics.intervals import mean_interval
 from gradlens.data import Data
 from gradlens.models._zoo import digits_cnn
+from gradlens.stats.intervals import mean_interval
 
 MEAN, STD = (0.5,) * 3, (0.25,) * 3
 MEASURES = ("edge_partial_contour", "edge_corr_contour", "edge_auc_canny")

@@ -18,9 +18,9 @@ from typing import Any
 
 from _seeds import PRESETS, SEEDS, Row, difference, kept, over_seeds, robustness, write
 
-from gradlens.training._config import TrainConfig, read_config
-from gradlens.training._loop import train
-from gradlens.training._sweep import sweep
+from gradlens.training.config import TrainConfig, read_config
+from gradlens.training.sweep import sweep
+from gradlens.training.train import train
 
 ACTIVATIONS = ("gelu", "relu")
 IMAGES = 200

@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from gradlens._statistics.intervals import mean_interval
-from gradlens._statistics.selectivity import layer_selectivity, permuted_labels, unit_selectivity
+from gradlens.stats.intervals import mean_interval
+from gradlens.stats.selectivity import layer_selectivity, permuted_labels, unit_selectivity
 
 CLASSES, PERMUTATIONS = 1000, 8
 IMAGES_A_CLASS = (1, 2, 5, 10, 20, 50)

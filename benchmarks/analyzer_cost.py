@@ -18,13 +18,13 @@ from side_by_side import in_turns, ratio, write
 from torch import nn
 
 from gradlens import Batch, Preprocess, Probe, load_data, load_model
-from gradlens._loop import measurement
+from gradlens.analysis.rows import measurement
 from gradlens.analyzers import STANDARD, choose_analyzers
 from gradlens.analyzers._confounders import Confounders
 from gradlens.analyzers._edge_scores import edge_maps, gradient_forms, scores
 from gradlens.data import Data
-from gradlens.edges import canny, contour_energy
 from gradlens.models import Classifier
+from gradlens.probes.edges import canny, contour_energy
 
 BATCH = 16
 # The bank is one matrix product, which small batches do not fill.

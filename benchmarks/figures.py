@@ -31,11 +31,11 @@ from side_by_side import write
 
 import gradlens as gl
 from gradlens import Run, UserError
-from gradlens._histories import History
-from gradlens._registry import analyzer as analyzers
-from gradlens._registry import figure as figures
+from gradlens.core.registry import analyzer as analyzers
+from gradlens.core.registry import figure as figures
 from gradlens.models._zoo import digits_cnn
 from gradlens.plotting import VENUES, draw, save
+from gradlens.runs.history import History
 
 IMAGES, EXAMPLES, SIZE = 50_000, 64, 224
 VENUE = "cvpr"

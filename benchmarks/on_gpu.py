@@ -18,7 +18,7 @@ from side_by_side import write
 from torch import nn
 
 from gradlens import swap_activations
-from gradlens.models._controls import fixed_seed
+from gradlens.models.fresh import fixed_seed
 
 CLASSES = 10
 MEASURED = (("resnet50", 64), ("vit_small_patch16_224", 64), ("swin_tiny_patch4_window7_224", 64))

@@ -21,10 +21,17 @@ from side_by_side import in_turns, ratio, write
 from torch import nn
 
 from gradlens import Batch, load_data, load_model, swap_activations
-from gradlens.engines import CheckedFiniteDifference, FiniteDifference, agreement, double_backward, kink, plain_step
 from gradlens.models import Classifier
 from gradlens.models._zoo import digits_cnn
-from gradlens.penalties import choose_penalty
+from gradlens.training.engines import (
+    CheckedFiniteDifference,
+    FiniteDifference,
+    agreement,
+    double_backward,
+    kink,
+    plain_step,
+)
+from gradlens.training.penalties import choose_penalty
 
 PENALTIES = {"gradnorm": choose_penalty("gradnorm"), "edge": choose_penalty("edge")}
 EPS, WEIGHT = 4 / 255, 1.2

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from gradlens._provenance import device_name
+from gradlens.analysis.provenance import device_name
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -13,11 +13,11 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from gradlens._commandline import claim
-from gradlens._registry import KINDS, Registry
-from gradlens._registry import command as commands
 from gradlens.analyzers import STANDARD
-from gradlens.cli import main
+from gradlens.cli.main import main
+from gradlens.cli.words import claim
+from gradlens.core.registry import KINDS, Registry
+from gradlens.core.registry import command as commands
 
 PLACE = re.compile(r"^<!-- from the program: (\w+) -->$", re.MULTILINE)
 WIDTH = 100

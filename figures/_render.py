@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 from gradlens import UserError
-from gradlens._histories import load_drawable
 from gradlens.plotting import draw, save
+from gradlens.runs.history import load_drawable
 
 DEMO = Path("gradlens-demo")
 RUNS = ("natural", "gradnorm", "edge")

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from gradlens.plotting import paper_style, save
-from gradlens.plotting._style import COLORS, MUTED
+from gradlens.plotting.style import COLORS, MUTED
 
 ROOT = Path(__file__).parent.parent
 # Markers differ in size and are hollow, since lines coincide where there is no class signal.

@@ -1,5 +1,5 @@
 import sys
 
-from gradlens.cli import main
+from gradlens.cli.main import main
 
 sys.exit(main())

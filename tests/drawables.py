@@ -14,10 +14,10 @@ from matplotlib.figure import Figure
 from synthetic import synthetic
 
 from gradlens import Run
-from gradlens._histories import History
-from gradlens._registry import figure as figures
-from gradlens._statistics.intervals import mean_interval
+from gradlens.core.registry import figure as figures
 from gradlens.plotting import paper_style
+from gradlens.runs.history import History
+from gradlens.stats.intervals import mean_interval
 
 GRID = np.linspace(0.01, 0.15, 15)
 LAYERS = ("stem", "layer1", "layer2", "head")

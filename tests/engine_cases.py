@@ -8,13 +8,10 @@ import torch.nn.functional as F
 from torch import nn
 
 import gradlens as gl
-from gradlens._types import Batch
-from gradlens.engines import (
-    FiniteDifference,
-    double_backward,
-)
+from gradlens.core.types import Batch
 from gradlens.models._zoo import digits_cnn
-from gradlens.penalties import choose_penalty
+from gradlens.training.engines import FiniteDifference, double_backward
+from gradlens.training.penalties import choose_penalty
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 STEPS = {"double_backward": double_backward, "finite_difference": FiniteDifference()}

@@ -3,7 +3,7 @@
 import pandas as pd
 from torch import nn
 
-from gradlens._probe import Probe
+from gradlens.probes.probe import Probe
 
 
 def planted(batch, gradient, offset=0.0, classes=32):

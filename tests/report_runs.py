@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from gradlens import Run
-from gradlens._tallies import Histogram
+from gradlens.stats.tallies import Histogram
 
 EDGES = ("corr_contour", "partial_contour", "cosine_contour", "cosine_signed_contour")
 EDGES = (*EDGES, "auc_canny", "mass_canny", "distance_canny")

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from gradlens import Run
-from gradlens._tallies import Histogram
+from gradlens.stats.tallies import Histogram
 
 EDGES = {"edge_partial_contour": 0.3, "edge_corr_contour": 0.5, "edge_auc_canny": 0.65, "edge_mass_canny": 0.05}
 

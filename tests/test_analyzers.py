@@ -7,16 +7,16 @@ from planted import frame, planted
 from torch import nn
 
 from gradlens import load_data
-from gradlens._probe import Probe
-from gradlens._registry import analyzer
-from gradlens._statistics.selectivity import omega_squared, selectivity_index
-from gradlens._tallies import Histogram, PerClass
-from gradlens._types import Batch, UserError
 from gradlens.analyzers import Analyzer, Inline
 from gradlens.analyzers._channel_asymmetry import ChannelAsymmetry, _bin
 from gradlens.analyzers._class_selectivity import ClassSelectivity
 from gradlens.analyzers._edge_concentration import MEASURES
 from gradlens.analyzers._sample_asymmetry import SampleAsymmetry
+from gradlens.core.registry import analyzer
+from gradlens.core.types import Batch, UserError
+from gradlens.probes.probe import Probe
+from gradlens.stats.selectivity import omega_squared, selectivity_index
+from gradlens.stats.tallies import Histogram, PerClass
 
 ANALYZERS = list(analyzer)
 each_analyzer = pytest.mark.parametrize("name", ANALYZERS)

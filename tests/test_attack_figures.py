@@ -11,7 +11,7 @@ from refusals import refused
 from scipy.stats import t
 
 from gradlens import Run
-from gradlens._statistics.intervals import quantile_interval, share_interval
+from gradlens.stats.intervals import quantile_interval, share_interval
 
 
 def t_interval(values):

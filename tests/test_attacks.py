@@ -6,10 +6,10 @@ from refusals import refused
 from torch import nn
 
 import gradlens as gl
-from gradlens._probe import Probe
-from gradlens._registry import attack, objective
-from gradlens._types import Batch, UserError
-from gradlens.attacks import Evaluate
+from gradlens.core.registry import attack, objective
+from gradlens.core.types import Batch, UserError
+from gradlens.probes.attacks import Evaluate
+from gradlens.probes.probe import Probe
 
 # AutoAttack is another package's, not in one batch's independence of another's, and slow: tested apart.
 ATTACKS, OBJECTIVES = [name for name in attack if name != "autoattack"], list(objective)

@@ -6,13 +6,9 @@ import torch.nn.functional as F
 from engine_cases import EDGE, assert_agrees, gradnorm_and_edge, pooled, relu_cnn, smooth
 from torch import nn
 
-from gradlens._types import UserError
-from gradlens.engines import (
-    FiniteDifference,
-    agreement,
-    kink,
-)
-from gradlens.engines import _replay as replay
+from gradlens.core.types import UserError
+from gradlens.training.engines import FiniteDifference, agreement, kink
+from gradlens.training.engines import _replay as replay
 
 # --- branches
 

@@ -11,19 +11,13 @@ from skimage.color import rgb2gray
 from torch import nn
 
 from gradlens import analyze, load_data
-from gradlens._probe import Probe
-from gradlens._statistics.composition import (
-    centred_log_ratios,
-    geometric_ratio,
-    isometric_log_ratios,
-    joint_test,
-    perturb,
-)
-from gradlens._types import Batch
 from gradlens.analyzers._channel_asymmetry import AXES, GRAY, SHARES, ChannelAsymmetry, _bin
 from gradlens.analyzers._color_controls import ColorControls, turned_hue
 from gradlens.analyzers._pilot_colors import PilotColors
+from gradlens.core.types import Batch
 from gradlens.models import load_model
+from gradlens.probes.probe import Probe
+from gradlens.stats.composition import centred_log_ratios, geometric_ratio, isometric_log_ratios, joint_test, perturb
 
 # --- log-ratios and the joint test
 

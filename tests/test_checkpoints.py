@@ -17,7 +17,7 @@ from refusals import refused
 from torch import nn
 
 from gradlens import analyze, load_data, load_model
-from gradlens.cli import main
+from gradlens.cli.main import main
 from gradlens.models import describe, read_checkpoint, save_checkpoint
 from gradlens.models._zoo import ZOO
 

@@ -117,7 +117,7 @@ def test_a_subset_of_an_embedded_set_is_taken(tmp_path):
 
 
 def test_the_flags_of_the_command_line_reach_the_data(tmp_path):
-    from gradlens._options import DataOptions
+    from gradlens.cli.options import DataOptions
 
     classes(tmp_path, "1", "2", "10")
     listed = put(tmp_path / "ids.txt", "2/0.jpg\n")

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from gradlens import Preprocess
-from gradlens.cli import main
+from gradlens.cli.main import main
 from gradlens.models import save_checkpoint
 from gradlens.models._zoo import digits_cnn
 
@@ -228,7 +228,7 @@ def test_examples_keep_the_same_images_for_a_gallery(place):
 def test_a_plugin_adds_an_analyzer_by_name(place):
     (place / "mine.py").write_text(
         "from dataclasses import dataclass\n"
-        "from gradlens._registry import analyzer\n"
+        "from gradlens.core.registry import analyzer\n"
         "from gradlens.analyzers import Analyzer\n"
         "@analyzer\n@dataclass(frozen=True)\nclass SignedMean(Analyzer):\n"
         "    factor: float = 1.0\n"
@@ -239,7 +239,7 @@ def test_a_plugin_adds_an_analyzer_by_name(place):
     try:
         assert run(place, line) == 0
     finally:
-        from gradlens._registry import analyzer
+        from gradlens.core.registry import analyzer
 
         analyzer._methods.pop("signed_mean", None)
     import gradlens as gl
@@ -263,7 +263,7 @@ def test_list_names_every_kind(place, capsys):
 
 
 def test_help_does_not_import_torch():
-    code = "import sys; from gradlens.cli import main; main(['--help']); main(['analyze', '--help'])"
+    code = "import sys; from gradlens.cli.main import main; main(['--help']); main(['analyze', '--help'])"
     code += "; print('torch' in sys.modules)"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert said.splitlines()[-1] == "False"

@@ -14,9 +14,9 @@ from scipy import stats
 
 import gradlens as gl
 from gradlens import Run, Table, compare
-from gradlens._statistics.inference import hedges_g
-from gradlens.cli import main
+from gradlens.cli.main import main
 from gradlens.models._zoo import digits_cnn
+from gradlens.stats.inference import hedges_g
 
 CONTRACT = {
     "data": "digits/val",

@@ -16,12 +16,12 @@ from torch import nn
 
 import gradlens as gl
 from gradlens import Preprocess, Run, load_model
-from gradlens._preflight import preflight
-from gradlens.cli import main
+from gradlens.analysis.doubts import preflight
+from gradlens.cli.main import main
 from gradlens.models import Classifier, cascade, random_twin, save_checkpoint
-from gradlens.models._controls import about_fresh, reinitialise
 from gradlens.models._stages import stages
 from gradlens.models._zoo import ZOO, digits_cnn
+from gradlens.models.fresh import about_fresh, reinitialise
 
 HALF = (0.5, 0.5, 0.5)
 SMALL = {"digits_cnn": {"width": 2}, "wrn_28_10": {"depth": 10, "widen": 1}}

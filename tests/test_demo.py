@@ -5,8 +5,8 @@ import json
 import pytest
 
 from gradlens import Run
-from gradlens._demo import FIGURES, RECIPES
-from gradlens.cli import main
+from gradlens.cli.demo import FIGURES, RECIPES
+from gradlens.cli.main import main
 
 ROBUST = "robust_accuracy[pgd10,linf,0.05]"
 

@@ -13,7 +13,8 @@ import pytest
 from agreement import assert_same
 
 import gradlens
-from gradlens import Run, _distributed, analyze, load_model
+from gradlens import Run, analyze, load_model
+from gradlens.core import processes
 
 # 53 images in batches of 8: neither the batches nor the last batch come out even.
 SCRIPT = """
@@ -118,9 +119,9 @@ def test_ranks_that_share_a_run_merge_to_the_numbers_of_one(tmp_path, monkeypatc
     # torch.fx, which finds what to fold, changes torch for the whole process while it looks.
     monkeypatch.setattr(type(model), "folded", lambda self: folded)
     here, gate = threading.local(), threading.Barrier(2, timeout=120)
-    monkeypatch.setattr(_distributed, "rank", lambda: here.rank)
-    monkeypatch.setattr(_distributed, "world", lambda: 2)
-    monkeypatch.setattr(_distributed, "barrier", gate.wait)
+    monkeypatch.setattr(processes, "rank", lambda: here.rank)
+    monkeypatch.setattr(processes, "world", lambda: 2)
+    monkeypatch.setattr(processes, "barrier", gate.wait)
 
     def as_rank(rank):
         here.rank = rank
@@ -136,12 +137,12 @@ def test_processes_are_left_before_python_ends(monkeypatch):
     """gloo's threads may outlive Python otherwise, and abort it after all is done."""
     calls, at_exit, member = [], [], []
     monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setattr(_distributed.atexit, "register", at_exit.append)
-    monkeypatch.setattr(_distributed.dist, "is_initialized", lambda: bool(member))
-    monkeypatch.setattr(_distributed.dist, "init_process_group", lambda *_, **__: member.append(1))
-    monkeypatch.setattr(_distributed.dist, "destroy_process_group", lambda: calls.append(member.pop()))
-    _distributed.join()
-    _distributed.join()
+    monkeypatch.setattr(processes.atexit, "register", at_exit.append)
+    monkeypatch.setattr(processes.dist, "is_initialized", lambda: bool(member))
+    monkeypatch.setattr(processes.dist, "init_process_group", lambda *_, **__: member.append(1))
+    monkeypatch.setattr(processes.dist, "destroy_process_group", lambda: calls.append(member.pop()))
+    processes.join()
+    processes.join()
     (leave,) = at_exit
     leave()
     leave()

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import gradlens as gl
-from gradlens._registry import KINDS
-from gradlens._registry import command as commands
+from gradlens.core.registry import KINDS
+from gradlens.core.registry import command as commands
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))

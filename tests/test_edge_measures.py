@@ -10,13 +10,13 @@ from scipy.ndimage import distance_transform_cdt, gaussian_filter
 from scipy.stats import kstest
 
 from gradlens import Preprocess, load_data
-from gradlens._types import Batch
 from gradlens.analyzers._confounders import Confounders, log_contrast
 from gradlens.analyzers._edge_blur import BLURS, EdgeBlur
 from gradlens.analyzers._edge_concentration import MEASURES, RADIUS, RANK_FORMS, EdgeConcentration
-from gradlens.edges import contour_energy
-from gradlens.edges._distance import _running_minima, distance_to_edges
-from gradlens.edges._filters import luminance
+from gradlens.core.types import Batch
+from gradlens.probes.edges import contour_energy
+from gradlens.probes.edges.distance import _running_minima, distance_to_edges
+from gradlens.probes.edges.filters import luminance
 
 each_measure = pytest.mark.parametrize("measure", MEASURES)
 each_form = pytest.mark.parametrize("measure", [*MEASURES, *RANK_FORMS])

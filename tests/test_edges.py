@@ -5,13 +5,13 @@ import skimage.data
 import torch
 from skimage import color, feature, filters
 
-from gradlens._registry import edge_map
-from gradlens._statistics.separation import auc
-from gradlens._types import UserError
+from gradlens.core.registry import edge_map
+from gradlens.core.types import UserError
 from gradlens.data import load_data
-from gradlens.edges import canny, contour_energy, sobel
-from gradlens.edges._canny import _normalized_blur, canny_batched
-from gradlens.edges._filters import derivatives, luminance
+from gradlens.probes.edges import canny, contour_energy, sobel
+from gradlens.probes.edges._canny import _normalized_blur, canny_batched
+from gradlens.probes.edges.filters import derivatives, luminance
+from gradlens.stats.separation import auc
 
 EDGE_MAPS = list(edge_map)
 ROWS, COLUMNS = np.mgrid[:60, :48]

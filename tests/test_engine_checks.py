@@ -8,7 +8,7 @@ import torch
 from engine_cases import EDGE, GRADNORM, relu_cnn, slopes, smooth, snapshot
 from torch import nn
 
-from gradlens.engines import (
+from gradlens.training.engines import (
     CheckedFiniteDifference,
     FiniteDifference,
     agreement,
@@ -16,8 +16,8 @@ from gradlens.engines import (
     kink,
     plain_step,
 )
-from gradlens.engines import _replay as replay
-from gradlens.penalties import choose_penalty
+from gradlens.training.engines import _replay as replay
+from gradlens.training.penalties import choose_penalty
 
 # --- agreement, alarm and falling back
 
@@ -82,7 +82,7 @@ def test_cosine_decides(cnn, batch, lowest, engine):
 
 
 def test_cosine_that_is_no_number_is_no_agreement(cnn, batch, monkeypatch):
-    monkeypatch.setattr("gradlens.engines._checked.agreement", lambda *_: math.nan)
+    monkeypatch.setattr("gradlens.training.engines._checked.agreement", lambda *_: math.nan)
     assert CheckedFiniteDifference()(cnn, batch, EDGE, 1.0).engine == "double_backward"
 
 

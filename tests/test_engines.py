@@ -25,18 +25,18 @@ from engine_cases import (
 from torch import nn
 
 import gradlens as gl
-from gradlens._registry import penalty
-from gradlens._types import Batch, UserError
-from gradlens.engines import (
+from gradlens.core.registry import penalty
+from gradlens.core.types import Batch, UserError
+from gradlens.probes.objectives import evaluate
+from gradlens.training.engines import (
     CheckedFiniteDifference,
     FiniteDifference,
     double_backward,
     make_engine,
     plain_step,
 )
-from gradlens.engines._leaf import Cotangent
-from gradlens.objectives import evaluate
-from gradlens.penalties import choose_penalty
+from gradlens.training.engines._leaf import Cotangent
+from gradlens.training.penalties import choose_penalty
 
 # --- what both fill in
 

@@ -12,13 +12,13 @@ from refusals import refused
 from torch import nn
 
 import gradlens as gl
-from gradlens._evaluation import Member, Standing, first_to_break, worst_of
-from gradlens._probe import Probe
-from gradlens._registry import analyzer, attack
-from gradlens._types import Batch
 from gradlens.analyzers import STANDARD
 from gradlens.analyzers._minimal_eps import BROKE, LARGE, NOTHING, SQUARE, UNATTACKED, WITHSTOOD, MinimalEps
-from gradlens.attacks import Evaluate, noise_of
+from gradlens.core.registry import analyzer, attack
+from gradlens.core.types import Batch
+from gradlens.probes.attacks import Evaluate, noise_of
+from gradlens.probes.attacks.worst_of import Member, Standing, first_to_break, worst_of
+from gradlens.probes.probe import Probe
 
 RADII = [0.005, 0.01, 0.02, 0.03, 0.04, 0.06, 0.08]
 SUITE = [

@@ -11,7 +11,7 @@ import pytest
 from synthetic import models
 
 from gradlens import Run
-from gradlens.cli import main
+from gradlens.cli.main import main
 
 NORMS = "gradient_norm_distribution"
 

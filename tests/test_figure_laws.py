@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from synthetic import models
 
 from gradlens import Run, UserError
-from gradlens._registry import figure as figures
+from gradlens.core.registry import figure as figures
 from gradlens.plotting import VENUES, caption, draw, numbers, save
 
 FEW = re.compile(r"two|three|several|at least|needs")
@@ -171,7 +171,7 @@ def test_figures_are_drawn_where_torch_cannot_be_imported(tmp_path):
         "        if name.partition('.')[0] in ('torch', 'timm', 'torchvision'):\n"
         "            raise ImportError(name)\n"
         "sys.meta_path.insert(0, NoTorch())\n"
-        "from pathlib import Path\nfrom gradlens._registry import figure\nfrom gradlens.cli import main\n"
+        "from pathlib import Path\nfrom gradlens.core.registry import figure\nfrom gradlens.cli.main import main\n"
         "for name in figure:\n"
         "    folders = sorted(map(str, Path(name).iterdir()))\n"
         "    assert main(['figure', name, *folders, '-o', f'{name}.svg']) == 0, name\n"

@@ -7,8 +7,8 @@ import torch
 from refusals import refused
 
 from gradlens import Run, analyze, load_data
-from gradlens._probe import Probe
-from gradlens.analyzers._gallery import Gallery, kept_gradients
+from gradlens.analyzers.gallery import Gallery, kept_gradients
+from gradlens.probes.probe import Probe
 
 NAMES = ["index", "image", "gradient", "scale"]
 

@@ -18,15 +18,14 @@ from skimage import color, feature
 from torch import nn
 
 import gradlens as gl
-from gradlens._held import available_bytes
-from gradlens._loop import within_memory
-from gradlens._registry import edge_map, penalty
-from gradlens._types import Batch
-from gradlens.engines import double_backward
+from gradlens.core.memory import available_bytes, within_memory
+from gradlens.core.registry import edge_map, penalty
+from gradlens.core.types import Batch
 from gradlens.models._zoo import digits_cnn
-from gradlens.penalties import choose_penalty
 from gradlens.training._memory import step_bytes
 from gradlens.training._setup import open_model, open_split
+from gradlens.training.engines import double_backward
+from gradlens.training.penalties import choose_penalty
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")]
 GPU, HALF = torch.device("cuda", 0), (0.5, 0.5, 0.5)

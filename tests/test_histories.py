@@ -11,8 +11,8 @@ from refusals import refused
 
 import gradlens as gl
 from gradlens import Run
-from gradlens._histories import History, check_kind, load_drawable
-from gradlens._registry import figure as figures
+from gradlens.core.registry import figure as figures
+from gradlens.runs.history import History, check_kind, load_drawable
 
 TRAININGS = {"accuracy_over_epochs", "learning_curves", "penalty_weight_sweep"}
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from gradlens._statistics.association import family_bootstrap, leave_one_out, spearman, spearman_within
-from gradlens._statistics.inference import (
+from gradlens.stats.association import family_bootstrap, leave_one_out, spearman, spearman_within
+from gradlens.stats.inference import (
     d_z,
     hedges_g,
     hierarchical_bootstrap,
@@ -258,7 +258,7 @@ def test_blocks_of_images_vary_as_images_do_in_whatever_order_they_come(rng, mon
     order = np.argsort((np.mean(b, axis=0) - np.mean(a, axis=0))[:, 0])
     a, b = ([run[order] for run in group] for group in (a, b))
     alone = hierarchical_bootstrap(a, b, draws=4000)
-    monkeypatch.setattr("gradlens._statistics.inference.BLOCKS", 300)
+    monkeypatch.setattr("gradlens.stats.inference.BLOCKS", 300)
     np.testing.assert_allclose(np.subtract(*hierarchical_bootstrap(a, b, draws=4000)), np.subtract(*alone), rtol=0.15)
 
 

@@ -11,8 +11,8 @@ from refusals import refused
 from scipy import stats
 
 from gradlens import Run, leaderboard
-from gradlens._leaderboard import read_table
-from gradlens.cli import main
+from gradlens.cli.main import main
+from gradlens.runs.leaderboard import read_table
 
 NAMES = [f"{family}{k}" for family in ("resnet", "swin_", "vit_") for k in range(5)]
 RNG = np.random.default_rng(0)

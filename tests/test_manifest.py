@@ -6,11 +6,11 @@ import torch
 from refusals import refused
 
 from gradlens import load_data, load_model
-from gradlens._doctor import diagnose
-from gradlens._manifest import read_manifest
-from gradlens._preflight import parse_expectation, preflight
-from gradlens._protocols import PROTOCOLS, protocol
+from gradlens.analysis.doubts import parse_expectation, preflight
+from gradlens.analysis.protocols import PROTOCOLS, protocol
 from gradlens.analyzers import choose_analyzers
+from gradlens.cli.doctor import diagnose
+from gradlens.runs.manifest import read_manifest
 
 GOOD = """
 [robust]

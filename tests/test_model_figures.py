@@ -12,9 +12,9 @@ from refusals import refused
 from scipy.stats import spearmanr
 
 from gradlens import Run
-from gradlens._statistics.association import family_bootstrap
-from gradlens._statistics.intervals import share_interval
 from gradlens.plotting import draw
+from gradlens.stats.association import family_bootstrap
+from gradlens.stats.intervals import share_interval
 
 # --- layers
 

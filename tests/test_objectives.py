@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import torch
 
-from gradlens._registry import objective
-from gradlens._types import UserError
-from gradlens.objectives import evaluate
-from gradlens.objectives.probabilities import error_mass
+from gradlens.core.registry import objective
+from gradlens.core.types import UserError
+from gradlens.probes.objectives import evaluate
+from gradlens.probes.objectives.probabilities import error_mass
 
 OBJECTIVES = list(objective)
 LOGITS = torch.randn(6, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 3

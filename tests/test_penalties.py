@@ -11,13 +11,13 @@ import torch.nn.functional as F
 from torch import nn
 
 import gradlens as gl
-from gradlens._probe import Probe
-from gradlens._randomness import image_uniform
-from gradlens._registry import edge_map, load_plugin, penalty
-from gradlens._types import Batch, UserError
 from gradlens.analyzers._edge_concentration import EdgeConcentration
 from gradlens.analyzers._sample_asymmetry import SampleAsymmetry
-from gradlens.penalties import RAMP, Ramp, choose_penalty
+from gradlens.core.registry import edge_map, load_plugin, penalty
+from gradlens.core.seeds import image_uniform
+from gradlens.core.types import Batch, UserError
+from gradlens.probes.probe import Probe
+from gradlens.training.penalties import RAMP, Ramp, choose_penalty
 
 EPS = 4 / 255
 VARIANTS = (
@@ -369,7 +369,7 @@ def test_channel_weights_need_channels():
 def test_one_small_file_adds_a_penalty(tmp_path, cnn, batch):
     (tmp_path / "mine.py").write_text(
         "from dataclasses import dataclass\n"
-        "from gradlens._registry import penalty\n\n"
+        "from gradlens.core.registry import penalty\n\n"
         "@penalty\ndef energy(probe, power: float = 2.0):\n"
         "    return (probe.gradient('margin').abs() ** power).sum((1, 2, 3))\n\n"
         "@penalty\n@dataclass\nclass Steepness:\n"

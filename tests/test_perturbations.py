@@ -7,10 +7,10 @@ import torch
 from refusals import refused
 
 from gradlens import Run, analyze, load_data
-from gradlens._probe import Probe
-from gradlens._types import Batch
 from gradlens.analyzers._perturbations import Perturbations
-from gradlens.attacks import attack
+from gradlens.core.types import Batch
+from gradlens.probes.attacks import attack
+from gradlens.probes.probe import Probe
 
 NAMES = ["index", "image", "perturbation", "outcome", "attack"]
 

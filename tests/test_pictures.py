@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
-from gradlens._registry import figure as figures
+from gradlens.core.registry import figure as figures
 from gradlens.plotting import draw, paper_style
 
 BASELINE = Path(__file__).parent / "baseline"

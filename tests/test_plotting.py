@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 from synthetic import models, synthetic
 
 from gradlens import Run, UserError
-from gradlens._registry import figure as figures
-from gradlens._statistics.intervals import mean_interval
+from gradlens.core.registry import figure as figures
 from gradlens.plotting import draw, numbers, paper_style, save
 from gradlens.plotting._draw import DENSE
+from gradlens.stats.intervals import mean_interval
 
 
 @pytest.fixture(scope="module")

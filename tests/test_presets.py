@@ -14,8 +14,8 @@ import pytest
 import torch
 
 import gradlens as gl
-from gradlens._demo import RECIPES, recipe
-from gradlens.training._config import read_config
+from gradlens.cli.demo import RECIPES, recipe
+from gradlens.training.config import read_config
 
 FOLDER = Path(__file__).parents[1] / "analyses" / "presets"
 PRESETS = sorted(FOLDER.glob("*.toml"))

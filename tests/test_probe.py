@@ -7,11 +7,11 @@ from torch import nn
 from torchvision.ops import Permute
 
 import gradlens as gl
-from gradlens._hooks import full_float32
-from gradlens._probe import Probe
-from gradlens._registry import objective
-from gradlens._types import Batch, UserError
+from gradlens.core.registry import objective
+from gradlens.core.types import Batch, UserError
 from gradlens.models import Classifier
+from gradlens.models.watching import full_float32
+from gradlens.probes.probe import Probe
 
 OBJECTIVES = list(objective)
 each_objective = pytest.mark.parametrize("of", OBJECTIVES)

@@ -14,15 +14,15 @@ from PIL import Image
 from refusals import refused
 
 from gradlens import Preprocess, Run, UserError, analyze, load_data, load_model
-from gradlens._preflight import contradictions
-from gradlens._protocols import PROTOCOLS, protocol
+from gradlens.analysis.doubts import contradictions
+from gradlens.analysis.protocols import PROTOCOLS, protocol
 from gradlens.analyzers import choose_analyzers, name_of
-from gradlens.cli import main
-from gradlens.commands._analyze import Analyze
+from gradlens.cli.commands._analyze import Analyze
+from gradlens.cli.main import main
 from gradlens.data import Data
 from gradlens.models import random_twin, save_checkpoint
-from gradlens.models._normalisation import NONE, Normalisation, stated_in
 from gradlens.models._zoo import digits_cnn
+from gradlens.models.normalisation import NONE, Normalisation, stated_in
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 OTHER = {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from gradlens._statistics.rank_correlation import spearman_interval
+from gradlens.stats.association import spearman_interval
 
 
 def test_the_value_is_scipys_and_lies_between_its_limits(rng):

@@ -5,25 +5,14 @@ import pytest
 import torch
 
 import gradlens as gl
-from gradlens._probe import Probe
-from gradlens._registry import (
-    KINDS,
-    Registry,
-    edge_map,
-    load_plugin,
-    number,
-    objective,
-    parse_spec,
-    snake_case,
-    split_specs,
-    suffix,
-    typed_parameters,
-)
-from gradlens._types import UserError
+from gradlens.core.names import number, parse_spec, snake_case, split_specs, suffix
+from gradlens.core.registry import KINDS, Registry, edge_map, load_plugin, objective, typed_parameters
+from gradlens.core.types import UserError
+from gradlens.probes.probe import Probe
 
 PLUGIN = """
 from dataclasses import dataclass
-from gradlens._registry import analyzer, edge_map, objective
+from gradlens.core.registry import analyzer, edge_map, objective
 from gradlens.analyzers import Analyzer
 
 @objective
@@ -63,7 +52,7 @@ def fruits(tmp_path, monkeypatch):
     package = tmp_path / "fruits"
     package.mkdir()
     (package / "__init__.py").write_text(
-        "from gradlens._registry import Registry\nfruit = Registry('fruit', 'fruits')\n"
+        "from gradlens.core.registry import Registry\nfruit = Registry('fruit', 'fruits')\n"
     )
     (package / "apple.py").write_text("from fruits import fruit\n\n@fruit\ndef apple(): return 'red'\n")
     monkeypatch.syspath_prepend(tmp_path)
@@ -251,7 +240,7 @@ def test_name_of_a_method_of_ours_is_taken():
         @objective
         def loss(logits, target): ...
 
-    assert objective["loss"].__module__ == "gradlens.objectives.probabilities"
+    assert objective["loss"].__module__ == "gradlens.probes.objectives.probabilities"
 
 
 def test_method_may_be_defined_again_in_its_own_file():
@@ -291,7 +280,7 @@ def test_plugin_may_be_loaded_again(tmp_path):
         ("def (", "failed to import: SyntaxError"),
         ("1 / 0", "failed to import: ZeroDivisionError"),
         (
-            "from gradlens._registry import edge_map\n@edge_map\ndef canny(images): ...",
+            "from gradlens.core.registry import edge_map\n@edge_map\ndef canny(images): ...",
             "edge map 'canny' is defined in",
         ),
     ],

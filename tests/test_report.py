@@ -21,7 +21,7 @@ from refusals import refused
 from report_runs import made_run
 
 from gradlens import Run, compare
-from gradlens.cli import main
+from gradlens.cli.main import main
 from gradlens.plotting import draw
 from gradlens.report import write_report
 from gradlens.report._columns import tables
@@ -188,7 +188,7 @@ def test_every_figure_is_drawn_or_says_what_it_needs(runs):
 
 @pytest.mark.slow
 def test_a_figure_that_breaks_is_named_and_costs_nothing_else(runs, monkeypatch):
-    from gradlens._registry import figure as registered
+    from gradlens.core.registry import figure as registered
 
     def broken(runs):
         """A figure."""

@@ -17,7 +17,8 @@ from agreement import assert_same
 from refusals import refused
 from torch import nn
 
-from gradlens import Interrupted, Preprocess, Run, _provenance, analyze, load_data, load_model
+from gradlens import Interrupted, Preprocess, Run, analyze, load_data, load_model
+from gradlens.analysis import provenance
 from gradlens.analyzers import STANDARD
 from gradlens.analyzers._class_selectivity import ClassSelectivity
 from gradlens.analyzers._edge_concentration import MEASURES
@@ -161,10 +162,10 @@ def test_the_processor_is_called_by_its_name(tmp_path, monkeypatch):
     (tmp_path / "cpuinfo").write_text(
         "processor\t: 0\nmodel name\t: Abacus 9\nprocessor\t: 1\nmodel name\t: Abacus 9\n"
     )
-    monkeypatch.setattr(_provenance, "CPUINFO", tmp_path / "cpuinfo")
-    assert _provenance.device_name(torch.device("cpu")) == "Abacus 9"
-    monkeypatch.setattr(_provenance, "CPUINFO", tmp_path / "none")
-    assert _provenance.device_name(torch.device("cpu"))
+    monkeypatch.setattr(provenance, "CPUINFO", tmp_path / "cpuinfo")
+    assert provenance.device_name(torch.device("cpu")) == "Abacus 9"
+    monkeypatch.setattr(provenance, "CPUINFO", tmp_path / "none")
+    assert provenance.device_name(torch.device("cpu"))
 
 
 def test_provenance_says_how_to_repeat_the_run(baseline):
@@ -268,7 +269,7 @@ def test_rows_whose_batch_was_not_committed_are_measured_again(tmp_path, monkeyp
             raise RuntimeError("the power failed")
         return real(*args, **kwargs)
 
-    monkeypatch.setattr("gradlens._loop.FLUSH_SECONDS", -1)
+    monkeypatch.setattr("gradlens.analysis.loop.FLUSH_SECONDS", -1)
     with monkeypatch.context() as patch:
         patch.setattr(np, "savez", savez)
         with pytest.raises(RuntimeError, match="power"):
@@ -338,7 +339,7 @@ def test_a_failure_while_saving_leaves_no_folder_that_looks_complete(baseline, t
     def full(path, write):
         raise OSError("no space left")
 
-    monkeypatch.setattr("gradlens._run_folder.write_atomically", full)
+    monkeypatch.setattr("gradlens.runs.folder.write_atomically", full)
     with pytest.raises(OSError, match="no space left"):
         baseline.save(tmp_path / "run")
     with refused("holds no run"):

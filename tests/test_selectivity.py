@@ -13,15 +13,9 @@ from scipy.stats import norm
 from torch import nn
 
 from gradlens import Batch, Probe, analyze, load_model
-from gradlens._statistics.selectivity import (
-    adjusted_index,
-    layer_selectivity,
-    null_index,
-    permuted_labels,
-    unit_selectivity,
-)
 from gradlens.analyzers import _class_selectivity
 from gradlens.analyzers._class_selectivity import ADJUSTED, NAMES, NULL, OMEGA, RAW, ClassSelectivity
+from gradlens.stats.selectivity import adjusted_index, layer_selectivity, null_index, permuted_labels, unit_selectivity
 
 # Share of images on which a unit is active.
 KINDS = {"dense": 1.0, "ReLU-sparse": 0.16, "very sparse": 0.02}

@@ -22,13 +22,14 @@ from refusals import refused
 from torch import nn
 
 import gradlens as gl
-from gradlens import _held, _notebook, _progress, _sessions
-from gradlens._again import spec_of
-from gradlens._export import table_of
-from gradlens._registry import analyzer as analyzers
-from gradlens._registry import figure as figures
 from gradlens.analyzers import choose_analyzers, name_of
+from gradlens.core import memory, notebook, progress
+from gradlens.core.names import spec_of
+from gradlens.core.registry import analyzer as analyzers
+from gradlens.core.registry import figure as figures
 from gradlens.data._arrays import Arrays
+from gradlens.probes import opening
+from gradlens.runs.readings import table_of
 
 QUIET = {"progress": False, "limit": 60, "batch_size": 16}
 
@@ -360,10 +361,10 @@ def test_an_awaited_gradient_is_awaited_again_after_freeing(cnn, batch):
 def test_a_request_beyond_the_memory_is_refused_with_an_estimate(cnn, monkeypatch):
     two = gl.probe(cnn, torch.rand(2, 3, 32, 32))
     two.gradient()
-    each = _sessions.TRANSIENT * sum(two.held.values()) / 2
+    each = opening.TRANSIENT * sum(two.held.values()) / 2
     decoded = []
-    monkeypatch.setattr(_sessions, "to_tensor", lambda i, how: decoded.append(1) or torch.rand(1, 3, 32, 32))
-    monkeypatch.setattr(_sessions, "available_bytes", lambda device: int(100.5 * each))
+    monkeypatch.setattr(opening, "to_tensor", lambda i, how: decoded.append(1) or torch.rand(1, 3, 32, 32))
+    monkeypatch.setattr(opening, "available_bytes", lambda device: int(100.5 * each))
     assert len(gl.probe(cnn, ["x.png"] * 100).batch) == 100
     decoded.clear()
     with refused("10,000 images", "an image", "at most 100", "gl.input_gradient", "gl.analyze"):
@@ -379,37 +380,37 @@ def test_a_gradient_of_many_images_goes_in_pieces(of, cnn, digits, monkeypatch):
     assert torch.equal(gl.input_gradient(cnn, own, objective=of), gl.Probe(cnn, own).gradient(of))
     sizes = []
     cnn.register_forward_pre_hook(lambda module, inputs: sizes.append(len(inputs[0])))
-    monkeypatch.setattr(_sessions, "_bytes_an_image", lambda *_: 100)
-    monkeypatch.setattr(_sessions, "available_bytes", lambda device: 2**40 if sizes else 2 * 100 * 7)
+    monkeypatch.setattr(opening, "_bytes_an_image", lambda *_: 100)
+    monkeypatch.setattr(opening, "available_bytes", lambda device: 2**40 if sizes else 2 * 100 * 7)
     pieces = gl.input_gradient(cnn, digits.image, digits.target, of)
     assert sizes == [7] * 9 + [1]
     assert off_by(pieces, whole) < 1e-5
 
 
 def test_gradients_that_do_not_fit_themselves_are_refused(cnn, digits, monkeypatch):
-    monkeypatch.setattr(_sessions, "available_bytes", lambda device: digits.image.nbytes - 1)
-    monkeypatch.setattr(_sessions, "PIECE", 16)
+    monkeypatch.setattr(opening, "available_bytes", lambda device: digits.image.nbytes - 1)
+    monkeypatch.setattr(opening, "PIECE", 16)
     with refused("the gradients of 64 images take 786 kB", "gl.analyze"):
         gl.input_gradient(cnn, digits.image)
 
 
 def test_the_free_memory_is_the_machines_or_the_jobs(tmp_path, monkeypatch):
     (tmp_path / "meminfo").write_text("MemTotal:  9000 kB\nMemAvailable:    4000 kB\n")
-    monkeypatch.setattr(_held, "MEMINFO", tmp_path / "meminfo")
-    monkeypatch.setattr(_held, "CGROUP", tmp_path)
+    monkeypatch.setattr(memory, "MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr(memory, "CGROUP", tmp_path)
     cpu = torch.device("cpu")
-    assert _held.available_bytes(cpu) == 4000 * 1024
+    assert memory.available_bytes(cpu) == 4000 * 1024
     for name, text in (
         ("memory.max", "3000000"),
         ("memory.current", "2500000"),
         ("memory.stat", "inactive_file 200000"),
     ):
         (tmp_path / name).write_text(text)
-    assert _held.available_bytes(cpu) == 700_000
+    assert memory.available_bytes(cpu) == 700_000
     (tmp_path / "memory.max").write_text("max\n")
-    assert _held.available_bytes(cpu) == 4000 * 1024
-    monkeypatch.setattr(_held, "MEMINFO", tmp_path / "none")
-    assert _held.available_bytes(cpu) is None
+    assert memory.available_bytes(cpu) == 4000 * 1024
+    monkeypatch.setattr(memory, "MEMINFO", tmp_path / "none")
+    assert memory.available_bytes(cpu) is None
 
 
 # --- what is shown
@@ -617,27 +618,27 @@ def test_a_change_in_python_is_saved_and_loaded(run, tmp_path):
 
 def test_a_notebook_sees_one_line_that_ends_in_how_long_it_took(monkeypatch):
     said = []
-    monkeypatch.setattr(_progress, "in_notebook", lambda: True)
-    monkeypatch.setattr(_progress, "CELL_SECONDS", -1)
-    monkeypatch.setattr(_notebook.Line, "show", lambda self, text, share=None: said.append((text, share)))
+    monkeypatch.setattr(progress, "in_notebook", lambda: True)
+    monkeypatch.setattr(progress, "CELL_SECONDS", -1)
+    monkeypatch.setattr(notebook.Line, "show", lambda self, text, share=None: said.append((text, share)))
     items = [(k, [0] * 10, {}) for k in range(4)]
-    assert list(_progress.track(items, "net", 40, 0, True)) == items
+    assert list(progress.track(items, "net", 40, 0, True)) == items
     assert [share for _, share in said] == [0, 0.25, 0.5, 0.75, 1, None]
     assert said[0][0] == "net: 0/40 images"
     assert re.fullmatch(r"net: 20/40 images, [\d,.]+ images/s, [\d,]+ s left", said[2][0])
     assert re.fullmatch(r"net: 40 images in [\d.]+ s", said[-1][0])
     said.clear()
-    assert list(_progress.track(items, "net", 40, 0, False)) == items
+    assert list(progress.track(items, "net", 40, 0, False)) == items
     assert said == []
 
 
 def test_a_script_is_no_notebook():
-    assert not _notebook.in_notebook()
+    assert not notebook.in_notebook()
 
 
 def test_arrays_and_probe_agree_on_what_an_image_is():
     image = np.random.default_rng(0).random((2, 3, 8, 8))
-    assert torch.equal(_sessions._stacked(_sessions._listed(image), _Bare()), Arrays(image).images)
+    assert torch.equal(opening._stacked(opening._listed(image), _Bare()), Arrays(image).images)
 
 
 class _Bare:

@@ -9,14 +9,14 @@ from refusals import refused
 from torch import nn
 
 import gradlens as gl
-from gradlens._probe import Probe
-from gradlens._registry import analyzer
-from gradlens._statistics.separation import auc, auc_gain, logistic_gain
-from gradlens._statistics.tails import gini, top_share
-from gradlens._types import Batch
 from gradlens.analyzers import STANDARD, choose_analyzers, name_of
 from gradlens.analyzers._robustness import Robustness
 from gradlens.analyzers._sample_asymmetry import SampleAsymmetry
+from gradlens.core.registry import analyzer
+from gradlens.core.types import Batch
+from gradlens.probes.probe import Probe
+from gradlens.stats.separation import auc, auc_gain, logistic_gain
+from gradlens.stats.tails import gini, top_share
 
 ATTACK = "[pgd10,linf,4/255]"
 CONSTANT = "every image has the same"

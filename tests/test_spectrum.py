@@ -8,8 +8,8 @@ from scipy import stats
 from torch import nn
 
 from gradlens import Run, UserError, analyze, load_data
-from gradlens._types import Batch
 from gradlens.analyzers._gradient_spectrum import EDGES, RINGS, GradientSpectrum, radial_spectrum
+from gradlens.core.types import Batch
 from gradlens.models import load_model
 from gradlens.plotting import draw
 

@@ -9,8 +9,7 @@ from scipy import stats
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, roc_auc_score
 
-from gradlens._statistics.decomposition import variance_shares
-from gradlens._statistics.intervals import (
+from gradlens.stats.intervals import (
     LOG,
     LOGIT,
     Statistic,
@@ -20,8 +19,8 @@ from gradlens._statistics.intervals import (
     quantile_ratio_interval,
     share_interval,
 )
-from gradlens._statistics.separation import auc, auc_gain, auc_interval, logistic_gain
-from gradlens._statistics.tails import (
+from gradlens.stats.separation import auc, auc_gain, auc_interval, logistic_gain
+from gradlens.stats.tails import (
     coefficient_of_variation,
     expected_at,
     gini,
@@ -31,6 +30,7 @@ from gradlens._statistics.tails import (
     tail_index,
     top_share,
     top_share_estimate,
+    variance_shares,
     variation_estimate,
 )
 

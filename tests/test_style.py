@@ -12,7 +12,7 @@ from synthetic import models, synthetic
 from gradlens import UserError
 from gradlens.plotting import VENUES, arrange, paper_style
 from gradlens.plotting._looks import looks
-from gradlens.plotting._style import CHANNELS, COLORS
+from gradlens.plotting.style import CHANNELS, COLORS
 
 
 def test_settings_hold_inside_and_are_restored_after():

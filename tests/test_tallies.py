@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from gradlens._tallies import Histogram, Moments, PerClass
-from gradlens._types import UserError
+from gradlens.core.types import UserError
+from gradlens.stats.tallies import Histogram, Moments, PerClass
 
 CLASSES, UNITS, ROWS = 4, 3, 2
 

@@ -21,19 +21,19 @@ from PIL import Image
 
 import gradlens as gl
 from gradlens import Interrupted, UserError
-from gradlens.cli import main
+from gradlens.cli.main import main
 from gradlens.data._cifar import FOLDER, TRAIN
-from gradlens.engines import StepStats
 from gradlens.training import _memory, _training
 from gradlens.training._augment import each_image
 from gradlens.training._batches import TrainingBatches
-from gradlens.training._config import TrainConfig, read_config
-from gradlens.training._loop import TrainResult
 from gradlens.training._memory import memory, step_bytes
-from gradlens.training._methods import Moment, choose_place, trades_step
 from gradlens.training._objective import Objective
 from gradlens.training._setup import Schedule, open_model, open_split
 from gradlens.training._trainee import Trainee
+from gradlens.training.config import TrainConfig, read_config
+from gradlens.training.engines import StepStats
+from gradlens.training.methods import Moment, choose_place, trades_step
+from gradlens.training.train import TrainResult
 
 SMALL = {
     "data": "digits",
@@ -203,7 +203,7 @@ def test_trades_is_its_definition(tmp_path, monkeypatch):
     model.eval()
     there = batch.image.flip(3)
     moved = lambda model, soft, *rest: dataclasses.replace(soft, image=there)  # noqa: E731
-    monkeypatch.setattr("gradlens.training._methods.pgd", moved)
+    monkeypatch.setattr("gradlens.training.methods.pgd", moved)
     trades_step(model, batch, NOW, 0.5, beta=6.0)
     found = [p.grad.clone() for p in model.parameters()]
     p, q = model(batch.image).softmax(1), model(there).softmax(1)

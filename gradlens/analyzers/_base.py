@@ -8,10 +8,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gradlens._probe import Probe
-from gradlens._registry import suffix
-from gradlens._tallies import Tally
-from gradlens._types import UserError
+from gradlens.core.names import suffix
+from gradlens.core.types import UserError
+from gradlens.probes.probe import Probe
+from gradlens.stats.tallies import Tally
 
 
 class Reading(NamedTuple):

@@ -10,19 +10,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gradlens._probe import Probe
-from gradlens._registry import analyzer
-from gradlens._statistics.composition import (
-    centred_log_ratios,
-    geometric_ratio,
-    isometric_log_ratios,
-    joint_test,
-    perturb,
-)
-from gradlens._statistics.intervals import mean_interval
-from gradlens._tallies import Histogram
 from gradlens.analyzers._base import Analyzer, Reading, Summary
 from gradlens.analyzers._pilot_colors import PilotColors
+from gradlens.core.registry import analyzer
+from gradlens.probes.probe import Probe
+from gradlens.stats.composition import centred_log_ratios, geometric_ratio, isometric_log_ratios, joint_test, perturb
+from gradlens.stats.intervals import mean_interval
+from gradlens.stats.tallies import Histogram
 
 CHANNELS = "rgb"
 SHARES = [f"share_{c}" for c in CHANNELS]

@@ -3,11 +3,11 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 
-from gradlens._registry import analyzer as analyzers_by_name
-from gradlens._registry import objective as objectives_by_name
-from gradlens._registry import snake_case, split_specs, suffix
-from gradlens._types import UserError
 from gradlens.analyzers._base import Analyzer, Inline
+from gradlens.core.names import snake_case, split_specs, suffix
+from gradlens.core.registry import analyzer as analyzers_by_name
+from gradlens.core.registry import objective as objectives_by_name
+from gradlens.core.types import UserError
 
 STANDARD = ("sample_asymmetry", "channel_asymmetry", "edge_concentration", "class_selectivity")
 

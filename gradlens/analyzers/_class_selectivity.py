@@ -10,17 +10,11 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from gradlens._probe import Probe
-from gradlens._registry import analyzer
-from gradlens._statistics.selectivity import (
-    Selectivity,
-    finite_mean,
-    layer_selectivity,
-    permuted_labels,
-    unit_selectivity,
-)
-from gradlens._tallies import PerClass
 from gradlens.analyzers._base import Analyzer, Reading, Summary
+from gradlens.core.registry import analyzer
+from gradlens.probes.probe import Probe
+from gradlens.stats.selectivity import Selectivity, finite_mean, layer_selectivity, permuted_labels, unit_selectivity
+from gradlens.stats.tallies import PerClass
 
 MAX_PERMUTATIONS = 8
 # Class sums of all permutations together, 8 bytes each.

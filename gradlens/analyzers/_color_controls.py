@@ -10,13 +10,13 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from gradlens._probe import Images, Probe
-from gradlens._registry import analyzer
-from gradlens._statistics.intervals import mean_interval
 from gradlens.analyzers._base import Analyzer, Reading, Summary
 from gradlens.analyzers._channel_asymmetry import CHANNELS, GRAY, channel_shares
 from gradlens.analyzers._pilot_colors import PilotColors
-from gradlens.edges._filters import luminance
+from gradlens.core.registry import analyzer
+from gradlens.probes.edges.filters import luminance
+from gradlens.probes.probe import Images, Probe
+from gradlens.stats.intervals import mean_interval
 
 CONTROLS = ("swapped", "gray", "rotated")
 COLUMNS = (

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from gradlens.edges._filters import Images, Maps, gaussian_blur, luminance
+from gradlens.probes.edges.filters import Images, Maps, gaussian_blur, luminance
 
 Pixels = Float[Tensor, "b p"]
 

@@ -7,12 +7,12 @@ from typing import Any
 import pandas as pd
 from torch import Tensor
 
-from gradlens._probe import Probe
-from gradlens._registry import analyzer
-from gradlens._statistics.intervals import mean_interval
 from gradlens.analyzers._base import Analyzer, Summary
 from gradlens.analyzers._edge_scores import CONTOUR_FLOOR, GRADIENT_FLOOR, standardize
-from gradlens.edges._filters import Maps, gaussian_blur
+from gradlens.core.registry import analyzer
+from gradlens.probes.edges.filters import Maps, gaussian_blur
+from gradlens.probes.probe import Probe
+from gradlens.stats.intervals import mean_interval
 
 BLURS = (0, 1, 2, 4, 8)
 

@@ -10,11 +10,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gradlens._probe import Probe
-from gradlens._registry import analyzer
-from gradlens._statistics.intervals import mean_interval
-from gradlens._tallies import Moments
-from gradlens._types import digest
 from gradlens.analyzers._base import Analyzer, Reading, Summary
 from gradlens.analyzers._confounders import Confounders
 from gradlens.analyzers._edge_scores import (
@@ -26,6 +21,11 @@ from gradlens.analyzers._edge_scores import (
     rank_scores,
     scores,
 )
+from gradlens.core.registry import analyzer
+from gradlens.core.types import digest
+from gradlens.probes.probe import Probe
+from gradlens.stats.intervals import mean_interval
+from gradlens.stats.tallies import Moments
 
 MEASURES = (
     *("edge_corr_contour", "edge_partial_contour", "edge_cosine_contour", "edge_cosine_signed_contour"),

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gradlens.analyzers._confounders import NEGLIGIBLE, Confounders, off_place, place
-from gradlens.edges._distance import distance_to_edges
+from gradlens.probes.edges.distance import distance_to_edges
 
 Images = Float[Tensor, "b c h w"]
 Maps = Float[Tensor, "b 1 h w"]

@@ -13,11 +13,11 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gradlens._probe import Images, Probe
-from gradlens._registry import analyzer
-from gradlens._statistics.intervals import mean_interval
-from gradlens._tallies import Moments
 from gradlens.analyzers._base import Analyzer, Reading, Summary
+from gradlens.core.registry import analyzer
+from gradlens.probes.probe import Images, Probe
+from gradlens.stats.intervals import mean_interval
+from gradlens.stats.tallies import Moments
 
 # Rings of frequency are constants of the program, so that runs overlay at any size: three an octave,
 # from 1/1024 cycle a pixel to beyond the corner at √½; the first also holds what is below.

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gradlens._statistics.intervals import mean_interval, quantile_interval
-from gradlens._statistics.separation import auc_gain, auc_interval, logistic_gain
 from gradlens.analyzers._base import Summary
-from gradlens.analyzers._numbers import explained, keyed, merged, with_limits
+from gradlens.analyzers._summaries import explained, keyed, merged, with_limits
+from gradlens.stats.intervals import mean_interval, quantile_interval
+from gradlens.stats.separation import auc_gain, auc_interval, logistic_gain
 
 UNLABELLED = "the images have no labels"
 

@@ -10,14 +10,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gradlens._evaluation import Member, first_to_break, worst_of
-from gradlens._probe import Probe
-from gradlens._randomness import image_uniform
-from gradlens._registry import analyzer, suffix
-from gradlens._statistics.intervals import mean_interval, quantile_interval, share_interval
-from gradlens._types import UserError
 from gradlens.analyzers._base import Analyzer, Reading, Summary
-from gradlens.analyzers._numbers import explained, merged, with_limits
+from gradlens.analyzers._summaries import explained, merged, with_limits
+from gradlens.core.names import suffix
+from gradlens.core.registry import analyzer
+from gradlens.core.seeds import image_uniform
+from gradlens.core.types import UserError
+from gradlens.probes.attacks.worst_of import Member, first_to_break, worst_of
+from gradlens.probes.probe import Probe
+from gradlens.stats.intervals import mean_interval, quantile_interval, share_interval
 
 # What broke an image at its minimal ε, in the order of the suite.
 UNATTACKED, MARGIN, LOSS, SQUARE, LARGE, NOTHING = range(6)

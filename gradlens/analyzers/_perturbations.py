@@ -9,12 +9,12 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from gradlens._probe import Probe
-from gradlens._registry import analyzer
-from gradlens._types import UserError
 from gradlens.analyzers._base import Analyzer, Summary
 from gradlens.analyzers._robustness import Robustness
-from gradlens.attacks import attack
+from gradlens.core.registry import analyzer
+from gradlens.core.types import UserError
+from gradlens.probes.attacks import attack
+from gradlens.probes.probe import Probe
 
 # What became of an image.
 WITHSTANDS, BREAKS, WRONG_BEFORE = range(3)

@@ -10,15 +10,15 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from gradlens._probe import Probe
-from gradlens._registry import analyzer
-from gradlens._registry import attack as attacks_by_name
-from gradlens._statistics.intervals import share_interval
-from gradlens._types import UserError
 from gradlens.analyzers._base import Analyzer, Reading, Summary
 from gradlens.analyzers._group_numbers import UNLABELLED
-from gradlens.analyzers._numbers import explained, with_limits
-from gradlens.attacks import attack
+from gradlens.analyzers._summaries import explained, with_limits
+from gradlens.core.registry import analyzer
+from gradlens.core.registry import attack as attacks_by_name
+from gradlens.core.types import UserError
+from gradlens.probes.attacks import attack
+from gradlens.probes.probe import Probe
+from gradlens.stats.intervals import share_interval
 
 
 @analyzer

@@ -9,12 +9,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from gradlens._probe import Probe
-from gradlens._registry import analyzer
 from gradlens.analyzers._base import Analyzer, Reading, Summary
 from gradlens.analyzers._group_numbers import UNLABELLED, group_numbers, groups, questions, separation_numbers
-from gradlens.analyzers._numbers import merged
+from gradlens.analyzers._summaries import merged
 from gradlens.analyzers._tail_numbers import decomposition, tail_numbers
+from gradlens.core.registry import analyzer
+from gradlens.probes.probe import Probe
 
 FLAGS = ("", "zero", "underflow", "not finite")
 BY_LABEL = ("l1_mean_correct", "l1_mean_wrong", "l1_auc_wrong", "loss_auc_wrong", "l1_auc_gain_wrong")

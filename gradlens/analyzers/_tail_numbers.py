@@ -7,16 +7,10 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from gradlens._statistics.decomposition import variance_shares
-from gradlens._statistics.intervals import (
-    LOG,
-    LOGIT,
-    MISSING,
-    Statistic,
-    bootstrap_limits,
-    quantile_ratio_interval,
-)
-from gradlens._statistics.tails import (
+from gradlens.analyzers._base import Summary
+from gradlens.analyzers._summaries import explained, merged, with_limits
+from gradlens.stats.intervals import LOG, LOGIT, MISSING, Statistic, bootstrap_limits, quantile_ratio_interval
+from gradlens.stats.tails import (
     coefficient_of_variation,
     expected_at,
     gini,
@@ -26,10 +20,9 @@ from gradlens._statistics.tails import (
     tail_index,
     top_share,
     top_share_estimate,
+    variance_shares,
     variation_estimate,
 )
-from gradlens.analyzers._base import Summary
-from gradlens.analyzers._numbers import explained, merged, with_limits
 
 FIXED_SIZE = 200
 SPREAD = {

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from gradlens._types import UserError, check_images
+from gradlens.core.types import UserError, check_images
 from gradlens.data._pixels import to_tensor
 
 

@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 import numpy as np
 from PIL import Image
 
-from gradlens._registry import unknown
-from gradlens._types import UserError
+from gradlens.core.names import unknown
+from gradlens.core.types import UserError
 from gradlens.data._tar import LIMIT, archive_member
 
 FOLDER, ARCHIVE = "cifar-10-batches-py", "cifar-10-python.tar.gz"

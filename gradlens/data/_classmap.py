@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from gradlens._types import UserError
+from gradlens.core.types import UserError
 from gradlens.data import _synsets
 from gradlens.data._text import is_number, read_lines, read_text
 

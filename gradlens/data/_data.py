@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from gradlens._types import Batch, Preprocess, UserError, check_images, digest
+from gradlens.core.types import Batch, Preprocess, UserError, check_images, digest
 from gradlens.data._pixels import UnreadableError, image_transform
 from gradlens.data._sample import stratified_order
 from gradlens.data._store import SPLIT_NAMES

@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from gradlens._types import UserError
+from gradlens.core.types import UserError
 from gradlens.data._tar import LIMIT, archive_member
 
 DEVKIT = "ILSVRC2012_devkit_t12"

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from timm.utils.misc import natural_key
 
-from gradlens._registry import unknown
-from gradlens._types import UserError
+from gradlens.core.names import unknown
+from gradlens.core.types import UserError
 from gradlens.data import _synsets
 from gradlens.data._classmap import ClassMap, read_class_map
 from gradlens.data._labels import by_index, labels_of, read_listing

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from gradlens._types import UserError
+from gradlens.core.types import UserError
 from gradlens.data import _synsets
 from gradlens.data._devkit import DEVKIT, TRUTH, devkit_file, ilsvrc_order
 from gradlens.data._labels import Listing, by_index, ground_truth, labels_of, read_listing

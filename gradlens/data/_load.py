@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from gradlens._registry import unknown
-from gradlens._types import UserError
+from gradlens.core.names import unknown
+from gradlens.core.types import UserError
 from gradlens.data._arrays import Arrays
 from gradlens.data._cifar import Cifar, cifar10_test
 from gradlens.data._data import Data, Source

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
-from gradlens._types import UserError
+from gradlens.core.types import UserError
 from gradlens.data._store import is_picture
 
 

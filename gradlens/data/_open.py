@@ -5,7 +5,7 @@ from __future__ import annotations
 import tarfile
 from pathlib import Path
 
-from gradlens._types import UserError
+from gradlens.core.types import UserError
 from gradlens.data._store import FolderStore, Store, visible
 from gradlens.data._tar import TarStore
 

@@ -13,7 +13,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from gradlens._types import Preprocess, UserError
+from gradlens.core.types import Preprocess, UserError
 
 # Pillow's own limit of pictures it refuses, which is 0.7 GB once decoded.
 PIXELS = 178_956_970

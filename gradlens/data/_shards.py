@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gradlens._types import UserError
+from gradlens.core.types import UserError
 from gradlens.data import _synsets
 from gradlens.data._pictures import Pictures
 from gradlens.data._store import SPLIT_NAMES

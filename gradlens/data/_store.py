@@ -9,7 +9,7 @@ from typing import Protocol
 
 from PIL import Image
 
-from gradlens._types import UserError
+from gradlens.core.types import UserError
 from gradlens.data._pixels import open_image
 
 SUFFIXES = frozenset([".png", ".jpg", ".jpeg", ".bmp", ".gif", ".ppm", ".webp", ".tif", ".tiff"])

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gradlens._types import UserError
+from gradlens.core.types import UserError
 from gradlens.data._names import Names
 from gradlens.data._text import is_number, read_lines, some
 

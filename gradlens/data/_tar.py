@@ -15,7 +15,7 @@ from typing import BinaryIO, NamedTuple, cast
 
 from PIL import Image
 
-from gradlens._types import UserError
+from gradlens.core.types import UserError
 from gradlens.data._pixels import open_image
 from gradlens.data._store import SPLIT_NAMES, in_order, is_picture, visible
 

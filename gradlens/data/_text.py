@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gradlens._types import UserError
+from gradlens.core.types import UserError
 
 LIMIT = 2**26
 

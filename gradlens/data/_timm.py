@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from gradlens._registry import parse_spec
-from gradlens._types import UserError
+from gradlens.core.names import parse_spec
+from gradlens.core.types import UserError
 from gradlens.data._pixels import UnreadableError, open_image, to_rgb
 
 SPLITS = {"hfds": {"val": "validation"}}

@@ -3,9 +3,10 @@
 from gradlens.models._activations import swap_activations
 from gradlens.models._checkpoint import Checkpoint, read_checkpoint, save_checkpoint
 from gradlens.models._classifier import Classifier, ModelCard
-from gradlens.models._controls import cascade, controls, is_control, random_twin
+from gradlens.models._controls import cascade, controls, random_twin
 from gradlens.models._describe import describe
 from gradlens.models._load import load_model
+from gradlens.models.fresh import is_control
 
 __all__ = [
     "Checkpoint",

@@ -7,8 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from gradlens._registry import parse_spec, typed_parameters, unknown
-from gradlens._types import UserError
+from gradlens.core.names import parse_spec, unknown
+from gradlens.core.registry import typed_parameters
+from gradlens.core.types import UserError
 
 
 class SmoothReLU(nn.Module):

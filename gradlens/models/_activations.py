@@ -4,11 +4,11 @@ from dataclasses import replace
 
 from torch import nn
 
-from gradlens._hooks import is_activation
-from gradlens._types import UserError
+from gradlens.core.types import UserError
 from gradlens.models._activation_kinds import ACTIVATIONS, kind_of, make_activation
 from gradlens.models._classifier import Classifier, ModelCard
 from gradlens.models._functional import called_activations, called_as_statements, replace_calls, swapped_class
+from gradlens.models.watching import is_activation
 
 __all__ = ["ACTIVATIONS", "activation_names", "swap_activations"]
 

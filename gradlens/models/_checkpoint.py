@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gradlens._files import write_atomically
-from gradlens._types import UserError
+from gradlens.core.files import write_atomically
+from gradlens.core.types import UserError
 from gradlens.models._layouts import LAYOUTS
 from gradlens.models._opening import open_checkpoint
 from gradlens.models._wrappings import State, Weights, unwrap

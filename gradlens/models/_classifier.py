@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gradlens._types import Preprocess, UserError
+from gradlens.core.types import Preprocess, UserError
 from gradlens.models._folding import fold_batchnorm
 
 

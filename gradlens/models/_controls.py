@@ -7,50 +7,19 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from gradlens._registry import parse_spec, typed_parameters, unknown
-from gradlens._types import UserError, digest
+from gradlens.core.names import unknown
+from gradlens.core.types import UserError
+from gradlens.models._assembly import rebuilt
 from gradlens.models._classifier import Classifier, ModelCard
 from gradlens.models._stages import Stage, stages
-
-
-@dataclass(frozen=True)
-class Random:
-    """``random:seed=3``: freshly initialised."""
-
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class Cascade:
-    """``cascade:until=layer4,seed=3,of=ema``: trained, but fresh from the output down to a stage."""
-
-    until: str = ""
-    seed: int = 0
-    of: str = "auto"
-
+from gradlens.models.fresh import Cascade, about_fresh, reinitialise
 
 Options = Mapping[str, Any] | None
-# Of batches seen in training, unlike a network's other buffers.
-STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
-KINDS = {"random": Random, "cascade": Cascade}
-
-
-def read_control(weights: str) -> Random | Cascade | None:
-    """What the text that names weights asks for, None where it is not a control."""
-    kind, text = parse_spec(weights)
-    return KINDS[kind](**typed_parameters(KINDS[kind], text, f"weights '{kind}'")) if kind in KINDS else None
-
-
-def is_control(card: ModelCard) -> bool:
-    """Whether some or all of a model's weights were never trained, so that it should be at chance."""
-    return card.weights.partition(":")[0] in KINDS
 
 
 def random_twin(model: Classifier, seed: int = 0) -> Classifier:
@@ -62,9 +31,9 @@ def random_twin(model: Classifier, seed: int = 0) -> Classifier:
     """
     if not any(t.ndim > 1 for t in model.net.state_dict().values()):
         raise UserError(f"{model.card.name} has no weight matrix, so nothing to randomise; give a network that has")
-    rebuilt = _rebuilt(model, seed)
-    net, notes = (rebuilt.net, rebuilt.card.notes) if rebuilt else _reinitialised_copy(model, seed)
-    options = rebuilt.card.options if rebuilt else None
+    again = rebuilt(model, seed)
+    net, notes = (again.net, again.card.notes) if again else _reinitialised_copy(model, seed)
+    options = again.card.options if again else None
     return _classifier(net, _card(model.card, "random", "random", notes, options), model)
 
 
@@ -100,47 +69,6 @@ def controls(model: Classifier, kind: str, seed: int = 0) -> Iterable[Classifier
     return makers[kind]()
 
 
-def fresh_seed(seed: int) -> int:
-    """64 bits that no training started from: from its own first weights a trained network is not independent."""
-    return int(digest(["fresh weights", seed]), 16)
-
-
-@contextmanager
-def fixed_seed(seed: int) -> Iterator[None]:
-    """Weights drawn inside are the same every time; the caller's random numbers go on."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        yield
-
-
-def reinitialise(net: nn.Module, seed: int) -> tuple[str, ...]:
-    """Call every module's ``reset_parameters`` in place, on the CPU; returns a note of what kept its values."""
-    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
-    with fixed_seed(fresh_seed(seed)):
-        for module in net.modules():
-            # torch's attention calls its own so.
-            reset = getattr(module, "reset_parameters", None) or getattr(module, "_reset_parameters", None)
-            if callable(reset):
-                reset()
-    kept = [n for n, t in net.state_dict().items() if torch.equal(t, before[n]) and not _is_constant(t)]
-    return (f"no reset_parameters for {', '.join(kept)}, which stay as they were",) if kept else ()
-
-
-def keep_constants(net: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Take a network's buffers from these weights, but for statistics of its training: a mean and std inside, say."""
-    for name, buffer in net.named_buffers():
-        trained = name.rpartition(".")[2] in STATISTICS
-        if not trained and name in state and state[name].shape == buffer.shape:
-            buffer.copy_(state[name])
-
-
-def about_fresh(net: nn.Module, seed: int) -> tuple[str, ...]:
-    """The seed, and how many residual branches start at zero: their weights are in the twin and do nothing."""
-    zero = [n for n, p in net.named_parameters() if p.ndim == 1 and n.endswith("weight") and not p.any()]
-    dead = (f"{len(zero)} branches start at a scale of zero and do nothing, such as {zero[0]}",) if zero else ()
-    return (f"fresh weights, seed {seed}", *dead)
-
-
 def _step(model: Classifier, fresh: Classifier, parts: list[Stage], seed: int) -> Classifier:
     """The trained model with these stages, the last ones, from the fresh twin."""
     net, state = _copy(model), fresh.net.state_dict()
@@ -169,20 +97,6 @@ def _classifier(net: nn.Module, card: ModelCard, model: Classifier) -> Classifie
     return Classifier(net, card).eval().to(model.device, dtype)
 
 
-def _rebuilt(model: Classifier, seed: int) -> Classifier | None:
-    """Opened again with random weights; None if it came as an object, or its network was changed since."""
-    from gradlens.models._load import load_model
-
-    if model.card.options is None:
-        return None
-    twin = load_model(**{**model.card.options, "weights": f"random:seed={seed}"}, device="cpu")
-    return twin if _shapes(twin.net) == _shapes(model.net) else None
-
-
-def _shapes(net: nn.Module) -> dict[str, torch.Size]:
-    return {name: tensor.shape for name, tensor in net.state_dict().items()}
-
-
 def _reinitialised_copy(model: Classifier, seed: int) -> tuple[nn.Module, tuple[str, ...]]:
     net = _copy(model).cpu()
     kept = reinitialise(net, seed)
@@ -197,7 +111,3 @@ def _copy(model: Classifier) -> nn.Module:
             f"{model.card.name} cannot be copied for a control ({type(error).__name__}: {error}); give its checkpoint "
             "and --arch instead of the object"
         ) from error
-
-
-def _is_constant(tensor: Tensor) -> bool:
-    return tensor.numel() < 2 or bool((tensor == tensor.flatten()[0]).all())

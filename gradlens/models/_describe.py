@@ -4,10 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from gradlens._types import Preprocess, UserError
+from gradlens.core.types import Preprocess, UserError
 from gradlens.models._checkpoint import Checkpoint, read_checkpoint
 from gradlens.models._classifier import Classifier, ModelCard
-from gradlens.models._normalisation import NONE
+from gradlens.models.normalisation import NONE
 
 
 def describe(spec: str, load: Callable[[], Classifier], trust_pickle: bool = False) -> dict[str, Any]:

@@ -1,42 +1,16 @@
+"""The public ``load_model``, above the opening of one model and the controls that are made of several."""
+
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-import torch
 from torch import nn
 
-from gradlens._registry import unknown
-from gradlens._types import Preprocess, UserError
-from gradlens.models._activations import activation_names, swap_activations
-from gradlens.models._architectures import SOURCES, Built, build, is_code
-from gradlens.models._checkpoint import Checkpoint, read_checkpoint
-from gradlens.models._classifier import Classifier, ModelCard
-from gradlens.models._controls import (
-    Cascade,
-    about_fresh,
-    cascade_until,
-    fixed_seed,
-    fresh_seed,
-    keep_constants,
-    read_control,
-    reinitialise,
-)
-from gradlens.models._normalisation import Normalisation, settle
-from gradlens.models._wrappings import Form, State
-
-WEIGHTS = ("auto", "raw", "ema", "random")
-
-
-@dataclass(frozen=True)
-class _Chosen:
-    """The weights of a file that are used, as the network takes them and with everything taken off."""
-
-    kind: str
-    form: Form
-    bare: Form
-    notes: tuple[str, ...]
+from gradlens.models._assembly import Options, open_model
+from gradlens.models._classifier import Classifier
+from gradlens.models._controls import cascade_until
+from gradlens.models.fresh import Cascade, read_control
 
 
 def load_model(
@@ -62,172 +36,8 @@ def load_model(
     ``normalized=True`` says the network normalises inside. trust_pickle: let the file run code when
     it is opened. Nothing is guessed: what is missing raises UserError and names the flag.
     """
-    options = {k: v for k, v in locals().items() if k != "device" and v is not None}
+    asked = Options(spec, arch, weights, activation, mean, std, normalized, num_classes, trust_pickle)
     control = read_control(weights)
     if isinstance(control, Cascade):
-        return cascade_until(load_model(**{**options, "weights": control.of}, device=device), control)
-    weights, seed = ("random", control.seed) if control else (weights, 0)
-    if weights not in WEIGHTS:
-        raise UserError(unknown("weights", weights, WEIGHTS))
-    if isinstance(spec, nn.Module):
-        if weights == "random":
-            raise UserError("a module comes with its weights; give an architecture by name to have random ones")
-        built, checkpoint, name = Built(spec, type(spec).__name__), None, type(spec).__name__
-    else:
-        # The same model every time, also where its weights are random.
-        with fixed_seed(fresh_seed(seed) if control else 0):
-            built, checkpoint, name = _from_text(str(spec), arch, weights, num_classes, trust_pickle)
-    sites = swap_activations(built.net, activation) if activation else 0
-    chosen = _choose(built.net, checkpoint, weights) if checkpoint else None
-    filled = _randomise(built, chosen, seed) if control else _fill(built.net, chosen, str(spec))
-    normalisation, said = _normalise(name, Normalisation(mean, std), normalized, built, checkpoint, chosen)
-    swapped = [f"{sites} activations swapped for {activation}"] if sites else []
-    card = ModelCard(
-        name=f"{name}-random" if weights == "random" else name,
-        spec=str(spec) if not isinstance(spec, nn.Module) else f"an nn.Module ({name})",
-        arch=built.arch,
-        mean=normalisation.mean or (),
-        std=normalisation.std or (),
-        activation=activation or "+".join(activation_names(built.net)) or None,
-        weights="random" if weights == "random" else chosen.kind if chosen else built.weights,
-        sha256=checkpoint.sha256 if checkpoint else None,
-        num_classes=_count_classes(built.net) or num_classes,
-        class_names=checkpoint.class_names if checkpoint else (),
-        preprocess=_preprocess(built, checkpoint),
-        notes=(*built.notes, *swapped, *filled, *said),
-        options=None if isinstance(spec, nn.Module) else {**options, "spec": str(spec)},
-    )
-    return Classifier(built.net, card).eval().to(choose_device(device))
-
-
-def _fill(net: nn.Module, chosen: _Chosen | None, path: str) -> tuple[str, ...]:
-    """Load the weights of a file, if there is one."""
-    if chosen is None:
-        return ()
-    _load_strictly(net, chosen.form.state, path)
-    return chosen.notes
-
-
-def _randomise(built: Built, chosen: _Chosen | None, seed: int) -> tuple[str, ...]:
-    """Leave no trained weight in the network: a module, or a user's code, may come with some."""
-    notes = reinitialise(built.net, seed) if built.weights == "given" else ()
-    if chosen:
-        keep_constants(built.net, chosen.form.state)
-    return (*about_fresh(built.net, seed), *notes)
-
-
-def _normalise(
-    name: str,
-    given: Normalisation,
-    normalized: bool | None,
-    built: Built,
-    checkpoint: Checkpoint | None,
-    chosen: _Chosen | None,
-) -> tuple[Normalisation, list[str]]:
-    form, bare = (chosen.form, chosen.bare) if chosen else (None, None)
-    stated = Normalisation(checkpoint.mean, checkpoint.std) if checkpoint else Normalisation()
-    return settle(name, given, normalized, form, bare, stated, Normalisation(built.mean, built.std))
-
-
-def _preprocess(built: Built, checkpoint: Checkpoint | None) -> Preprocess | None:
-    """The architecture's own, with what the file states instead."""
-    stated = checkpoint.preprocess if checkpoint else {}
-    try:
-        if built.preprocess:
-            return replace(built.preprocess, **stated)
-        return Preprocess(**stated) if "size" in stated else None
-    except TypeError as error:
-        raise UserError(f"the file's preprocessing {stated} is not understood ({error}); save it again") from None
-
-
-def choose_device(device: str) -> torch.device:
-    """``auto`` is the first accelerator (this rank's under torchrun), else the CPU."""
-    if device != "auto":
-        try:
-            return torch.empty(0, device=device).device
-        except (RuntimeError, AssertionError) as error:
-            raise UserError(f"device '{device}' cannot be used here: {str(error).splitlines()[0]}") from None
-    return torch.device(f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu")
-
-
-def _from_text(
-    spec: str, arch: str | None, weights: str, num_classes: int | None, trust_pickle: bool
-) -> tuple[Built, Checkpoint | None, str]:
-    if ":" in spec and not Path(spec).exists():
-        source, _, rest = spec.partition(":")
-        last = [part for part in spec.split(":") if "=" not in part][-1]
-        name = rest.rpartition("/")[2] if source in SOURCES else last
-        return build(spec, {}, num_classes, pretrained=weights != "random"), None, name
-    checkpoint = read_checkpoint(spec, trust_pickle)
-    built = _network_of(checkpoint, arch, num_classes, trust_pickle)
-    # The file's own activation is part of the architecture that its weights were trained with.
-    if checkpoint.activation and checkpoint.activation != "+".join(activation_names(built.net)):
-        swap_activations(built.net, checkpoint.activation)
-    path = Path(spec)
-    return built, checkpoint, path.name if path.is_dir() else Path(path.name.removesuffix(".tar")).stem
-
-
-def _network_of(checkpoint: Checkpoint, arch: str | None, num_classes: int | None, trust_pickle: bool) -> Built:
-    """What was asked for, else the module that a trusted file holds, else what the file names."""
-    classes = num_classes or checkpoint.num_classes or _rows_of_head(checkpoint)
-    if arch:
-        return build(arch, {}, classes)
-    if checkpoint.module is not None:
-        return Built(checkpoint.module, type(checkpoint.module).__name__)
-    if not checkpoint.arch:
-        entry = f"; its entry arch '{checkpoint.class_name}' may be a class that several share"
-        raise UserError(
-            f"{checkpoint.path} is a {checkpoint.layout} that does not name its architecture"
-            f"{entry if checkpoint.class_name else ''}; give it as --arch NAME (a timm name, or module:callable)"
-        )
-    if is_code(checkpoint.arch) and not trust_pickle:
-        raise UserError(
-            f"{checkpoint.path} asks for {checkpoint.arch} to be imported and run; give --arch {checkpoint.arch}, or "
-            "--trust-pickle if you trust the file's origin"
-        )
-    return build(checkpoint.arch, checkpoint.arch_kwargs, classes)
-
-
-def _choose(net: nn.Module, checkpoint: Checkpoint, weights: str) -> _Chosen:
-    """Say aloud where both kinds of weights were there to choose from."""
-    sets = {"raw": checkpoint.raw, "ema": checkpoint.ema}
-    kind = weights if weights in sets else "ema" if checkpoint.ema else "raw"
-    held = sets[kind]
-    if held is None:
-        raise UserError(f"{checkpoint.path} holds no {kind} weights; use --weights auto")
-    notes = (f"the file holds raw and EMA weights: {kind} used",) if all(sets.values()) else ()
-    return _Chosen(kind, held.fitting(net.state_dict()), held.bare, notes)
-
-
-def _load_strictly(net: nn.Module, state: State, path: str) -> None:
-    own = net.state_dict()
-    missing, extra = [k for k in own if k not in state], [k for k in state if k not in own]
-    shapes = [k for k in own if k in state and own[k].shape != state[k].shape]
-    if shapes and not missing and not extra:
-        k = shapes[0]
-        raise UserError(
-            f"{path}: '{k}' has shape {tuple(state[k].shape)}, the architecture wants {tuple(own[k].shape)}; "
-            "give the right --arch or --num-classes"
-        )
-    if missing or extra:
-        raise UserError(
-            f"{path} does not fit the architecture: {len(missing)} keys missing{_first(missing)}, "
-            f"{len(extra)} unexpected{_first(extra)}; give the right --arch"
-        )
-    net.load_state_dict(state)
-
-
-def _first(keys: list[str]) -> str:
-    return f" (such as '{keys[0]}')" if keys else ""
-
-
-def _rows_of_head(checkpoint: Checkpoint) -> int | None:
-    """The number of classes that a state dict's last two-dimensional weight was trained for."""
-    weights = checkpoint.raw or checkpoint.ema
-    heads = [v.shape[0] for v in weights.bare.state.values() if v.ndim == 2] if weights else []
-    return heads[-1] if heads else None
-
-
-def _count_classes(net: nn.Module) -> int | None:
-    linears = [m for m in net.modules() if isinstance(m, nn.Linear)]
-    return linears[-1].out_features if linears else None
+        return cascade_until(open_model(replace(asked, weights=control.of), device), control)
+    return open_model(asked, device)

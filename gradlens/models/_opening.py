@@ -15,7 +15,7 @@ import safetensors
 import safetensors.torch
 import torch
 
-from gradlens._types import UserError
+from gradlens.core.types import UserError
 
 # The names that the Hub gives the files of a folder.
 CONFIG, WEIGHTS = "config.json", ("model.safetensors", "pytorch_model.bin")

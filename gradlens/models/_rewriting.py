@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gradlens._types import UserError
+from gradlens.core.types import UserError
 
 # Not relu6, softplus, sigmoid or tanh, which as functions are parts of gates and scales more often.
 NAMES = ("relu", "leaky_relu", "elu", "celu", "selu", "gelu", "silu", "mish", "hardswish")

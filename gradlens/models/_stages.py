@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gradlens._hooks import measuring
 from gradlens.models._classifier import Classifier
+from gradlens.models.watching import measuring
 
 MOST = 8
 State = Mapping[str, Tensor]

@@ -9,14 +9,13 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from gradlens._registry import figure
-from gradlens._results import Run
-from gradlens._statistics.intervals import share_interval
-from gradlens._types import UserError
+from gradlens.core.registry import figure
+from gradlens.core.types import UserError
 from gradlens.plotting._curves import banded_line, by_label, of_seeds, percent_over_seeds
 from gradlens.plotting._looks import looks
-from gradlens.plotting._measured import one_setting
-from gradlens.plotting._panels import MOST_IN_ONE, footnote, images_of, need_columns, one_panel
+from gradlens.plotting.panels import MOST_IN_ONE, footnote, images_of, need_columns, one_panel, one_setting
+from gradlens.runs.record import Run
+from gradlens.stats.intervals import share_interval
 
 # Codes of minimal_eps' column broken_by.
 LARGE, NOTHING = 4, 5

@@ -7,9 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from gradlens._histories import History
-from gradlens._registry import figure
-from gradlens._types import UserError
+from gradlens.core.registry import figure
+from gradlens.core.types import UserError
 from gradlens.plotting._curves import (
     CLEAN,
     ROBUST,
@@ -21,7 +20,8 @@ from gradlens.plotting._curves import (
     seeds_text,
 )
 from gradlens.plotting._looks import looks
-from gradlens.plotting._panels import footnote, one_panel
+from gradlens.plotting.panels import footnote, one_panel
+from gradlens.runs.history import History
 
 # Columns of the history, with a line style and what the line's name adds.
 ACCURACIES = {"val_top1": (CLEAN, ""), "val_pgd10": (ROBUST, ", PGD-10")}

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gradlens._histories import History
-from gradlens._registry import figure as figures
-from gradlens._registry import unknown
-from gradlens._results import Run
-from gradlens._types import UserError
+from gradlens.core.names import unknown
+from gradlens.core.registry import figure as figures
+from gradlens.core.types import UserError
 from gradlens.plotting._looks import display_of, dressed
+from gradlens.runs.history import History
+from gradlens.runs.record import Run
 
 
 def arrange(

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from gradlens._histories import History
-from gradlens._registry import figure as figures
-from gradlens._results import Run
+from gradlens.core.registry import figure as figures
+from gradlens.runs.history import History
+from gradlens.runs.record import Run
 
 
 def caption(figure: Figure, runs: Sequence[Run] | Sequence[History], where: str | None = None) -> str:

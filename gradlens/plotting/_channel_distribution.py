@@ -8,11 +8,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from gradlens._registry import figure
-from gradlens._results import Run
-from gradlens._types import UserError
-from gradlens.plotting._panels import footnote, images_of, need_array, outer_labels, small_multiples
-from gradlens.plotting._style import CHANNELS
+from gradlens.core.registry import figure
+from gradlens.core.types import UserError
+from gradlens.plotting.panels import footnote, images_of, need_array, outer_labels, small_multiples
+from gradlens.plotting.style import CHANNELS
+from gradlens.runs.record import Run
 
 BINS_A_POINT = 4
 AXES = ("|g| (nats per unit pixel)", "density a decade")

@@ -7,13 +7,13 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
-from gradlens._registry import figure
-from gradlens._results import Run
-from gradlens._statistics.intervals import quantile_interval
-from gradlens._types import UserError
+from gradlens.core.registry import figure
+from gradlens.core.types import UserError
 from gradlens.plotting._gradient_norm_distribution import NORMS
 from gradlens.plotting._looks import looks
-from gradlens.plotting._panels import footnote, images_of, need_columns, one_panel
+from gradlens.plotting.panels import footnote, images_of, need_columns, one_panel
+from gradlens.runs.record import Run
+from gradlens.stats.intervals import quantile_interval
 
 NOTE = "bars: 95 % intervals of the median; the vulnerable contain clean mistakes"
 # Inches a group beyond the first few.

@@ -7,11 +7,11 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from gradlens._registry import figure
-from gradlens._results import Run
+from gradlens.core.registry import figure
 from gradlens.plotting._curves import legend_columns
 from gradlens.plotting._gradient_norm_distribution import NORMS, gradient_norm_distribution
-from gradlens.plotting._panels import MOST_IN_ONE, footnote, images_of, need_columns, new_figure
+from gradlens.plotting.panels import MOST_IN_ONE, footnote, images_of, need_columns, new_figure
+from gradlens.runs.record import Run
 
 CONDITIONS = {"all images": None, "correct": "correct", "wrong": "not correct"}
 # From this width on, in inches, numbers stand on one line.

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike, NDArray
 
-from gradlens._statistics.intervals import mean_interval
+from gradlens.stats.intervals import mean_interval
 
 CLEAN, ROBUST = "-", "--"
 # Inches of a legend's entry.

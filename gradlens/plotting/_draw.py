@@ -10,12 +10,12 @@ from matplotlib.collections import Collection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from gradlens._histories import check_kind
-from gradlens._registry import figure as figures
-from gradlens._registry import parse_spec, unknown
-from gradlens._types import UserError
+from gradlens.core.names import parse_spec, unknown
+from gradlens.core.registry import figure as figures
+from gradlens.core.types import UserError
 from gradlens.plotting._arrange import arrange, as_runs
-from gradlens.plotting._style import paper_style
+from gradlens.plotting.style import paper_style
+from gradlens.runs.history import check_kind
 
 # More marks than this become pixels, which a reader's viewer draws at once.
 DENSE = 2000

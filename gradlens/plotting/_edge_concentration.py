@@ -11,13 +11,13 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from gradlens._registry import figure
-from gradlens._results import Run
-from gradlens._statistics.intervals import mean_interval
-from gradlens._types import UserError
+from gradlens.core.registry import figure
+from gradlens.core.types import UserError
 from gradlens.plotting._looks import Look, looks
-from gradlens.plotting._panels import footnote, images_of, need_columns, new_figure
-from gradlens.plotting._style import MUTED
+from gradlens.plotting.panels import footnote, images_of, need_columns, new_figure
+from gradlens.plotting.style import MUTED
+from gradlens.runs.record import Run
+from gradlens.stats.intervals import mean_interval
 
 # Axis title, and the value that says nothing.
 MEASURES = {

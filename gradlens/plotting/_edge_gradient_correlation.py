@@ -8,12 +8,12 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from gradlens._registry import figure
-from gradlens._results import Run
-from gradlens._statistics.rank_correlation import spearman_interval
-from gradlens._types import UserError
+from gradlens.core.registry import figure
+from gradlens.core.types import UserError
 from gradlens.plotting._gradient_norm_distribution import NORMS
-from gradlens.plotting._panels import colors_of, footnote, images_of, need_columns, outer_labels, small_multiples
+from gradlens.plotting.panels import colors_of, footnote, images_of, need_columns, outer_labels, small_multiples
+from gradlens.runs.record import Run
+from gradlens.stats.association import spearman_interval
 
 BINS, FEWEST = 48, 10
 NOTE = "gray: images, logarithmic; lines: median and quartiles of tenths of the images; ρ: Spearman's, 95 % interval"

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from skimage.color import rgb2gray
 from skimage.feature import canny
 
-from gradlens._registry import figure
-from gradlens._results import Run
-from gradlens.plotting._panels import class_of, common_examples, corner, example, example_grid, footnote, picture
+from gradlens.core.registry import figure
+from gradlens.plotting.panels import class_of, common_examples, corner, example, example_grid, footnote, picture
+from gradlens.runs.record import Run
 
 EDGE = (0.1, 0.9, 1.0)
 

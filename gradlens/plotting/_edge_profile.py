@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
-from gradlens._registry import figure
-from gradlens._results import Run
+from gradlens.core.registry import figure
 from gradlens.plotting._looks import looks
-from gradlens.plotting._panels import footnote, images_of, need_array, one_panel
-from gradlens.plotting._style import MUTED
+from gradlens.plotting.panels import footnote, images_of, need_array, one_panel
+from gradlens.plotting.style import MUTED
+from gradlens.runs.record import Run
 
 
 @figure

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from gradlens._registry import figure
-from gradlens._results import Run
-from gradlens._types import UserError
-from gradlens.plotting._panels import class_of, common_examples, corner, example, example_grid, footnote, picture
-from gradlens.plotting._signed import q99, signed_picture
+from gradlens.core.registry import figure
+from gradlens.core.types import UserError
+from gradlens.plotting.panels import class_of, common_examples, corner, example, example_grid, footnote, picture
+from gradlens.plotting.signed import q99, signed_picture
+from gradlens.runs.record import Run
 
 SCALES = {
     "shared": "gray is zero; one scale an image: the 99 % quantile of |g| over all models",

@@ -9,12 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from gradlens._registry import figure
-from gradlens._results import Run
-from gradlens._statistics.intervals import mean_interval
-from gradlens._types import UserError
+from gradlens.core.registry import figure
+from gradlens.core.types import UserError
 from gradlens.plotting._looks import looks
-from gradlens.plotting._panels import (
+from gradlens.plotting.panels import (
     MOST_IN_ONE,
     footnote,
     images_of,
@@ -23,6 +21,8 @@ from gradlens.plotting._panels import (
     outer_labels,
     small_multiples,
 )
+from gradlens.runs.record import Run
+from gradlens.stats.intervals import mean_interval
 
 NORMS = {"l1": "L1 norm", "l2": "L2 norm", "linf": "L∞ norm"}
 

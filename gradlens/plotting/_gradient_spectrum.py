@@ -8,12 +8,12 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 
-from gradlens._registry import figure
-from gradlens._results import Run
-from gradlens._types import UserError
+from gradlens.core.registry import figure
+from gradlens.core.types import UserError
 from gradlens.plotting._looks import looks
-from gradlens.plotting._panels import footnote, images_of, need_array, one_panel
-from gradlens.plotting._style import MUTED
+from gradlens.plotting.panels import footnote, images_of, need_array, one_panel
+from gradlens.plotting.style import MUTED
+from gradlens.runs.record import Run
 
 TICKS = (128, 64, 32, 16, 8, 4, 2)
 

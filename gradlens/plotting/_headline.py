@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 
 from matplotlib.axes import Axes
 
-from gradlens._results import Run
-from gradlens._statistics.intervals import share_interval
+from gradlens.runs.record import Run
+from gradlens.stats.intervals import share_interval
 
 Row = tuple[str, str, str]
 

@@ -7,20 +7,15 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from gradlens._families import family_of
-from gradlens._registry import figure, unknown
-from gradlens._results import Run
-from gradlens._statistics.association import (
-    FEWEST_FAMILIES,
-    FEWEST_MODELS,
-    family_bootstrap,
-    spearman,
-    spearman_within,
-)
-from gradlens._types import UserError
+from gradlens.core.names import unknown
+from gradlens.core.registry import figure
+from gradlens.core.types import UserError
 from gradlens.plotting._labels import place_labels
-from gradlens.plotting._panels import footnote, one_panel
-from gradlens.plotting._style import COLORS
+from gradlens.plotting.panels import footnote, one_panel
+from gradlens.plotting.style import COLORS
+from gradlens.runs.families import family_of
+from gradlens.runs.record import Run
+from gradlens.stats.association import FEWEST_FAMILIES, FEWEST_MODELS, family_bootstrap, spearman, spearman_within
 
 # Families differ in shape too, since a print or an eye may not tell them by colour.
 MARKERS = "osD^vP*"

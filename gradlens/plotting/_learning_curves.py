@@ -4,17 +4,12 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from gradlens._histories import History
-from gradlens._registry import figure
-from gradlens._types import UserError
-from gradlens.plotting._accuracy_over_epochs import (
-    accuracy_over_epochs,
-    colors_of_labels,
-    column_of,
-    evaluated_on,
-)
+from gradlens.core.registry import figure
+from gradlens.core.types import UserError
+from gradlens.plotting._accuracy_over_epochs import accuracy_over_epochs, colors_of_labels, column_of, evaluated_on
 from gradlens.plotting._curves import banded_line, by_label, legend_columns, of_seeds, over_seeds, seeds_text
-from gradlens.plotting._panels import footnote, new_figure
+from gradlens.plotting.panels import footnote, new_figure
+from gradlens.runs.history import History
 
 # Columns of the history, and their axes.
 PANELS = {"loss": "train loss (nats)", "weight": "penalty weight", "lr": "learning rate"}

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from gradlens._histories import History
-from gradlens._results import Run
-from gradlens.plotting._style import COLORS
+from gradlens.plotting.style import COLORS
+from gradlens.runs.history import History
+from gradlens.runs.record import Run
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "*")
 STYLES = ("-", (0, (5, 1.5)), (0, (3, 1, 1, 1)), (0, (1, 1)))

@@ -10,16 +10,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.gridspec import SubplotSpec
 
-from gradlens._registry import figure
-from gradlens._results import Run
-from gradlens._types import UserError
+from gradlens.core.registry import figure
+from gradlens.core.types import UserError
 from gradlens.plotting._channel_distribution import channel_distribution
 from gradlens.plotting._conditional_medians import conditional_medians
 from gradlens.plotting._edge_concentration import MEASURES, draw_measure
 from gradlens.plotting._edge_profile import edge_profile
 from gradlens.plotting._gradient_norm_distribution import gradient_norm_distribution
 from gradlens.plotting._headline import headline_rows, write_table
-from gradlens.plotting._panels import (
+from gradlens.plotting.panels import (
     class_of,
     common_examples,
     corner,
@@ -30,8 +29,9 @@ from gradlens.plotting._panels import (
     need_columns,
     picture,
 )
-from gradlens.plotting._signed import q99, signed_picture
-from gradlens.plotting._style import COLORS, MUTED
+from gradlens.plotting.signed import q99, signed_picture
+from gradlens.plotting.style import COLORS, MUTED
+from gradlens.runs.record import Run
 
 # Height of the pictures over the width, and of the other panels in inches.
 PICTURES, HEIGHTS = 0.38, {"curves": 1.6, "edges": 0.9, "table": 1.2}

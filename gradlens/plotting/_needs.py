@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from gradlens._results import Run
+from gradlens.runs.record import Run
 
 MODEL_FLAGS = ("arch", "activation", "weights", "mean", "std", "normalized", "num_classes", "trust_pickle")
 DATA_FLAGS = ("split", "root", "limit", "labels", "subset", "class_map", "class_order")

@@ -9,13 +9,13 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
-from gradlens._histories import History
-from gradlens._registry import figure
-from gradlens._types import UserError
+from gradlens.core.registry import figure
+from gradlens.core.types import UserError
 from gradlens.plotting._accuracy_over_epochs import ACCURACIES, check_same_evaluation, robust_text
 from gradlens.plotting._curves import banded_line, by_label, clean_and_robust, of_seeds, percent_over_seeds, seeds_text
-from gradlens.plotting._panels import footnote, one_panel
-from gradlens.plotting._style import COLORS
+from gradlens.plotting.panels import footnote, one_panel
+from gradlens.plotting.style import COLORS
+from gradlens.runs.history import History
 
 # What may differ within a curve, or does not matter.
 FREE = ("weight", "seed", "out", "data_dir", "test_split", "workers", "device")

@@ -6,12 +6,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from gradlens._registry import figure
-from gradlens._results import Run
-from gradlens._types import UserError
-from gradlens.plotting._measured import one_setting
-from gradlens.plotting._panels import class_of, corner, example_grid, footnote, picture
-from gradlens.plotting._signed import q99, signed_picture
+from gradlens.core.registry import figure
+from gradlens.core.types import UserError
+from gradlens.plotting.panels import class_of, corner, example_grid, footnote, one_setting, picture
+from gradlens.plotting.signed import q99, signed_picture
+from gradlens.runs.record import Run
 
 OUTCOMES = ("withstands", "breaks", "wrong before")
 

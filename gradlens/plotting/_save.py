@@ -11,11 +11,11 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
-from gradlens._files import write_atomically
-from gradlens._histories import History
-from gradlens._results import Run
-from gradlens._types import UserError
-from gradlens.plotting._style import paper_style
+from gradlens.core.files import write_atomically
+from gradlens.core.types import UserError
+from gradlens.plotting.style import paper_style
+from gradlens.runs.history import History
+from gradlens.runs.record import Run
 
 FORMATS = ("pdf", "png", "svg")
 MOST_BYTES = 2_000_000

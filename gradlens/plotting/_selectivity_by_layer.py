@@ -8,12 +8,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from gradlens._registry import figure
-from gradlens._results import Run
-from gradlens._types import UserError
+from gradlens.core.registry import figure
+from gradlens.core.types import UserError
 from gradlens.plotting._curves import legend_columns
-from gradlens.plotting._panels import colors_of, footnote, images_of, need_array, new_figure
-from gradlens.plotting._style import MUTED
+from gradlens.plotting.panels import colors_of, footnote, images_of, need_array, new_figure
+from gradlens.plotting.style import MUTED
+from gradlens.runs.record import Run
 
 ANALYZER, OMEGA, ADJUSTED, NULL = "class_selectivity", ":omega_squared", ":adjusted", ":null"
 # Behind these, bands and the raw index would cover each other.

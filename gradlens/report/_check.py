@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from gradlens._results import Run
-from gradlens._types import UserError
+from gradlens.core.types import UserError
+from gradlens.runs.record import Run
 
 SUFFIXES = (".html", ".htm")
 # What parts of run.json must be, where they are there at all.

@@ -8,10 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from gradlens._compare import BESIDE
-from gradlens._comparison_text import CORE
-from gradlens._results import Run
 from gradlens.report._encode import Encoded, encode
+from gradlens.runs.comparison import BESIDE
+from gradlens.runs.comparison_text import CORE
+from gradlens.runs.record import Run
 
 # What the page shows of the columns that all runs have; the declared hypotheses come behind.
 FIRST = ("path", "label_name", "prediction_name", "correct", "confidence", "loss", "l1")

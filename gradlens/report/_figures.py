@@ -15,11 +15,11 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from PIL import Image
 
-from gradlens._registry import figure as registered
-from gradlens._results import Run
-from gradlens._types import UserError
+from gradlens.core.registry import figure as registered
+from gradlens.core.types import UserError
 from gradlens.plotting import draw, paper_style
 from gradlens.report._pictures import as_uri
+from gradlens.runs.record import Run
 
 # A drawing with more marks or pixels than this many characters hold is rasterised.
 MOST_VECTOR = 160_000

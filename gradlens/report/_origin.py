@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from gradlens._results import Run
+from gradlens.runs.record import Run
 
 RAW = ("samples.parquet", "summary.json", "summary.csv", "arrays.npz", "run.json")
 # A report further from the run than this many folders up is not beside it.

@@ -13,9 +13,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
-from gradlens._results import Run
-from gradlens.plotting._panels import class_of, example
+from gradlens.plotting.panels import class_of, example
 from gradlens.report._columns import with_names
+from gradlens.runs.record import Run
 
 # Pixels of a picture's longer side at most, and up to which it is kept without loss.
 SIDE, SMALL = 160, 64

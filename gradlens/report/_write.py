@@ -13,14 +13,14 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from gradlens._files import make_folder, write_atomically
-from gradlens._results import Run
+from gradlens.core.files import make_folder, write_atomically
 from gradlens.report._check import check_output, check_runs
 from gradlens.report._columns import TableOfRun, tables
 from gradlens.report._figures import draw_all
-from gradlens.report._numbers import compared, readings, warned
 from gradlens.report._origin import complete, facts, raw_files
 from gradlens.report._pictures import SIDE, Card, cards, data_of
+from gradlens.report._readings import compared, readings, warned
+from gradlens.runs.record import Run
 
 SCRIPTS = ("columns.js", "expression.js", "table.js", "page.js")
 MOST_NAMED = 4

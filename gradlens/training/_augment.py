@@ -14,9 +14,9 @@ from timm.data import Mixup, create_transform
 from timm.data.random_erasing import RandomErasing
 from torch import Tensor
 
-from gradlens._randomness import image_uniform
-from gradlens._types import Batch, Preprocess, UserError
-from gradlens.training._config import TrainConfig
+from gradlens.core.seeds import image_uniform
+from gradlens.core.types import Batch, Preprocess, UserError
+from gradlens.training.config import TrainConfig
 
 
 def picture_transform(config: TrainConfig, preprocess: Preprocess) -> Callable[[Image.Image], Tensor] | None:

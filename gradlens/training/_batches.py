@@ -6,14 +6,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from gradlens._distributed import rank, world
-from gradlens._loop import Batches
-from gradlens._randomness import image_seed
-from gradlens._types import Batch, UserError
+from gradlens.core.processes import rank, world
+from gradlens.core.seeds import image_seed, set_random_numbers
+from gradlens.core.types import Batch, UserError
 from gradlens.data import Data, UnreadableError
+from gradlens.data.batches import Batches
 from gradlens.training._augment import each_image, picture_transform
-from gradlens.training._config import TrainConfig
-from gradlens.training._randomness import set_random_numbers
+from gradlens.training.config import TrainConfig
 
 KEPT_IN_MEMORY = 512e6
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gradlens._files import write_atomically
-from gradlens.engines import StepStats
-from gradlens.training._processes import total
+from gradlens.core.files import write_atomically
+from gradlens.core.processes import total
+from gradlens.training.engines import StepStats
 
 
 @dataclass

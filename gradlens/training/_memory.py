@@ -7,12 +7,12 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from gradlens._held import available_bytes, bytes_of, graph_bytes
-from gradlens._table import amount
-from gradlens._types import Batch
+from gradlens.core.memory import available_bytes, bytes_of, graph_bytes
+from gradlens.core.numbers import amount
+from gradlens.core.types import Batch
 from gradlens.models import Classifier
-from gradlens.training._config import TrainConfig
 from gradlens.training._setup import make_optimizer
+from gradlens.training.config import TrainConfig
 
 IMAGES = 2
 # A graph that is differentiated twice is kept beside that of its own gradient.

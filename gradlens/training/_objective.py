@@ -4,11 +4,11 @@ from typing import Any
 
 from torch import nn
 
-from gradlens._types import Batch, UserError
-from gradlens.engines import StepStats, make_engine, plain_step
-from gradlens.penalties import choose_penalty
-from gradlens.training._config import TrainConfig
-from gradlens.training._methods import Moment, choose_place, choose_trades
+from gradlens.core.types import Batch, UserError
+from gradlens.training.config import TrainConfig
+from gradlens.training.engines import StepStats, make_engine, plain_step
+from gradlens.training.methods import Moment, choose_place, choose_trades
+from gradlens.training.penalties import choose_penalty
 
 
 class Objective:

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from gradlens._distributed import world
-from gradlens._types import UserError
-from gradlens.training._config import TrainConfig
+from gradlens.core.processes import world
+from gradlens.core.types import UserError
+from gradlens.training.config import TrainConfig
 
 # What may differ between a run and its continuation.
 FREE = ("out", "tensorboard", "workers", "device", "data_dir", "test_split")

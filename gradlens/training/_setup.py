@@ -12,13 +12,13 @@ from timm.optim import create_optimizer_v2
 from timm.scheduler import create_scheduler_v2
 from torch import Tensor, nn
 
-from gradlens._randomness import image_seed
-from gradlens._types import Preprocess, UserError
+from gradlens.core.seeds import image_seed
+from gradlens.core.types import Preprocess, UserError
 from gradlens.data import Data, load_data
 from gradlens.models import Classifier, load_model, read_checkpoint, swap_activations
-from gradlens.models._architectures import build
-from gradlens.models._controls import fixed_seed
-from gradlens.training._config import TrainConfig
+from gradlens.models.architectures import build
+from gradlens.models.fresh import fixed_seed
+from gradlens.training.config import TrainConfig
 
 LOG = logging.getLogger("gradlens")
 HALF = (0.5, 0.5, 0.5)

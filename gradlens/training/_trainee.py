@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from timm.utils import ModelEmaV3
 
-from gradlens._types import Batch, UserError
-from gradlens.engines import training_preflight
+from gradlens.core.processes import average_gradients
+from gradlens.core.types import Batch, UserError
 from gradlens.models import Classifier, save_checkpoint
 from gradlens.training._batches import TrainingBatches
-from gradlens.training._config import TrainConfig
 from gradlens.training._objective import Objective
-from gradlens.training._processes import average_gradients
 from gradlens.training._setup import Schedule, arch_kwargs, make_optimizer, on_cpu
+from gradlens.training.config import TrainConfig
+from gradlens.training.engines import training_preflight
 
 LOG = logging.getLogger("gradlens")
 

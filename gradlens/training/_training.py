@@ -9,25 +9,23 @@ from typing import Any
 
 import torch
 
-from gradlens._distributed import barrier, join, rank, world
-from gradlens._files import make_folder, write_atomically
-from gradlens._loop import is_out_of_memory
-from gradlens._randomness import image_seed
-from gradlens._types import Batch, UserError
+from gradlens.core.files import make_folder, write_atomically
+from gradlens.core.memory import is_out_of_memory
+from gradlens.core.processes import average_buffers, backend, barrier, join, rank, total, world
+from gradlens.core.seeds import image_seed, set_random_numbers
+from gradlens.core.types import Batch, UserError
 from gradlens.data import Data
+from gradlens.training._accuracy import accuracy
 from gradlens.training._augment import WholeBatch
 from gradlens.training._batches import TrainingBatches
-from gradlens.training._config import TrainConfig
-from gradlens.training._curves import tensorboard
-from gradlens.training._evaluation import accuracy
 from gradlens.training._history import Meter, write_history
 from gradlens.training._memory import memory
-from gradlens.training._methods import Moment
-from gradlens.training._processes import average_buffers, backend, total
-from gradlens.training._randomness import set_random_numbers
 from gradlens.training._resume import check_same, read_state
 from gradlens.training._setup import open_model, open_split
+from gradlens.training._tensorboard import tensorboard
 from gradlens.training._trainee import Trainee
+from gradlens.training.config import TrainConfig
+from gradlens.training.methods import Moment
 
 LOG = logging.getLogger("gradlens")
 

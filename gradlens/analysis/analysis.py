@@ -1,0 +1,169 @@
+"""One model on its way through the batches: what it has measured, and where that is kept."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from gradlens.analysis.doubts import IMAGES, preflight
+from gradlens.analysis.parts import Parts, difference
+from gradlens.analysis.pilot import show_pilot
+from gradlens.analysis.protocols import protocol
+from gradlens.analysis.provenance import circumstances, contract
+from gradlens.analysis.rows import measurement
+from gradlens.analysis.summary import assemble, empty_tallies
+from gradlens.analyzers import Analyzer
+from gradlens.core import processes
+from gradlens.core.memory import within_memory
+from gradlens.core.names import unknown
+from gradlens.core.types import Batch, UserError
+from gradlens.data import Data
+from gradlens.models import Classifier
+from gradlens.probes.probe import Probe
+from gradlens.runs.record import Run
+
+PRECISIONS = ("float32", "bfloat16")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a run is made, for every model in it."""
+
+    batch_size: int = 64
+    precision: str = "float32"
+    seed: int = 0
+    examples: int = 16
+    resume: bool = False
+    expect_top1: tuple[float, float] | None = None
+    strict: bool = False
+    protocol: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            why = "fp16 underflows gradients" if "16" in self.precision else ""
+            raise UserError(unknown("precision", self.precision, PRECISIONS, why))
+        if self.batch_size < 1:
+            raise UserError(f"a batch of {self.batch_size} images is none; give at least 1")
+
+
+class Session:
+    """A model, the analyzers that watch it, their tallies and the finished batches."""
+
+    def __init__(
+        self, model: Classifier, data: Data, analyzers: Sequence[Analyzer], folder: Path | None, settings: Settings
+    ):
+        self.model, self.data, self.analyzers = model, data, analyzers
+        self.folder, self.settings = folder, settings
+        self.terms = contract(model, data, analyzers, settings.batch_size, settings.seed, settings.precision)
+        self.finished = _finished(folder, self.terms, settings.resume)
+        self.parts = Parts(folder / "parts" if folder else None)
+        self._start, self._size = time.monotonic(), sys.maxsize
+
+    def open(self) -> None:
+        """Claim the output, and show the analyzers the pilot images."""
+        if processes.rank() == 0:
+            self.parts.open(self.terms, self.settings.resume)
+        processes.barrier()
+        if processes.rank() != 0:
+            self.parts.join(self.terms)
+        self._measured = self.model.folded()
+        self._check_accuracy()
+        for analyzer in self.analyzers:
+            analyzer.expect(self.data.indices, self.data.labels)
+        self._needs = frozenset(need for a in self.analyzers for need in a.needs)
+        with self._precision():
+            self._kept = show_pilot(
+                self._probe, self.data, self.analyzers, self.settings.examples, self.settings.batch_size
+            )
+        self._tallies = empty_tallies(self.analyzers)
+        self._measure = measurement(self._probe, self.analyzers, self.data.valid_classes)
+
+    def take(self, k: int, batch: Batch | None, failures: dict[int, str]) -> None:
+        """Measure one batch and count it as done; images that could not be read are noted."""
+        if k in self.parts.done:
+            return
+        rows = None
+        if batch is not None:
+            with self._precision():
+                pieces, self._size = within_memory(self._measure, batch, self._size)
+            rows = pd.concat([r for r, _ in pieces], ignore_index=True)
+            for name, values in itertools.chain.from_iterable(o for _, o in pieces):
+                self._tallies[name].update(*values)  # type: ignore[attr-defined]
+        self.parts.add(k, rows, failures)
+        self._check_failures()
+
+    def flush(self) -> None:
+        """Put finished batches on the disk."""
+        self.parts.flush(self._tallies)
+
+    def finish(self, batches: int) -> Run:
+        """Merge every process's parts into a run; the first process writes it."""
+        if processes.rank() != 0:
+            processes.barrier()
+            assert self.folder is not None
+            return Run.load(self.folder)
+        samples = self.parts.merge(self._tallies, empty_tallies(self.analyzers), batches)
+        unreadable = {self.data.path(i): why for i, why in sorted(self.parts.failures.items())}
+        provenance = {**self.terms, **circumstances(self.model, self.data), "unreadable": unreadable}
+        name = self.settings.protocol
+        provenance["protocol"] = name and protocol(name).record(self.data)
+        provenance |= {
+            "folded_sites": self._measured.card.folded,
+            "seconds": round(time.monotonic() - self._start, 2),
+        }
+        run = assemble(samples, self._tallies, self.analyzers, self.model, self.data, provenance, self._kept)
+        if self.folder is not None:
+            run.save(self.folder)
+            self.parts.remove()
+        processes.barrier()
+        return run
+
+    def _probe(self, batch: Batch) -> Probe:
+        return Probe(self._measured, batch.to(self._measured.device), seed=self.settings.seed, needs=self._needs)
+
+    def _precision(self) -> AbstractContextManager:
+        """bfloat16 by autocast; float32 is what a probe computes by itself."""
+        if self.settings.precision == "float32":
+            return nullcontext()
+        return torch.autocast(self.model.device.type, torch.bfloat16)
+
+    def _check_accuracy(self) -> None:
+        """Before a long run, or where somebody said what the accuracy should be."""
+        published = (self.model.card.display or {}).get("published_top1")
+        expected = self.settings.expect_top1 or (published and (published, 1.0))
+        if expected or self.settings.strict or len(self.data) > 4 * IMAGES:
+            suspicion = preflight(self._measured, self.data, expected, self.settings.batch_size)
+            if suspicion and self.settings.strict:
+                raise UserError(suspicion)
+            if suspicion:
+                logging.getLogger("gradlens").warning(suspicion)
+
+    def _check_failures(self) -> None:
+        failures = self.parts.failures
+        if len(failures) > max(1, len(self.data) / 100):
+            raise UserError(
+                f"{len(failures)} images cannot be read, over 1 % of them; the first: {next(iter(failures.values()))}; "
+                "repair or remove them, and choose another output"
+            )
+
+
+def _finished(folder: Path | None, terms: Mapping[str, Any], resume: bool) -> Run | None:
+    """A run that is complete already: returned to who asks for the same one again."""
+    if folder is None or not (folder / "run.json").exists():
+        return None
+    run = Run.load(folder)
+    different = difference(run.provenance, terms)
+    if resume and not different:
+        return run
+    what = f"another run, with {different}" if different else "a finished run"
+    raise UserError(f"{folder} holds {what}; choose another output, or delete it")

@@ -1,0 +1,145 @@
+"""``analyze``: a model and a data set → a Run. What any analyzer measures is not known here."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from gradlens.analysis.analysis import Session, Settings
+from gradlens.analysis.doubts import contradictions
+from gradlens.analysis.loop import pass_on
+from gradlens.analyzers import Analyzer, choose_analyzers
+from gradlens.core import processes
+from gradlens.core.progress import track
+from gradlens.core.stopping import Stop
+from gradlens.core.types import Preprocess, UserError
+from gradlens.data import Data, load_data
+from gradlens.data.batches import Batches
+from gradlens.models import Classifier, load_model
+from gradlens.runs.record import Run
+
+
+def analyze(
+    model: str | Path | Classifier | nn.Module,
+    data: str | Path | Data,
+    analyzers: str | Sequence[str | Analyzer | Callable] = "standard",
+    out: str | Path | None = None,
+    *,
+    objective: str | Sequence[str] = "loss",
+    limit: int | None = None,
+    batch_size: int = 64,
+    workers: int | None = None,
+    precision: str = "float32",
+    seed: int = 0,
+    examples: int = 16,
+    resume: bool = False,
+    expect_top1: tuple[float, float] | None = None,
+    strict: bool = False,
+    progress: bool = True,
+) -> Run:
+    """Measure the input gradients of a model over a data set.
+
+    model: a ``Classifier``, or what ``load_model`` takes. data: a ``Data``, or what ``load_data``
+    takes. analyzers: ``standard``, ``full``, or a list of names, instances, or functions of a probe.
+    out: a folder for the run, which makes it resumable; without it nothing is written. objective:
+    gradients of other registered objectives are measured beside each other. examples: how many
+    images' raw gradients to keep. expect_top1: percent and tolerance, checked on 512 images before
+    the run; a suspicious accuracy is warned about, or refused where strict. Raises UserError for a
+    user's mistake, Interrupted when stopped.
+    """
+    settings = Settings(batch_size, precision, seed, examples, resume, expect_top1, strict)
+    return analyze_all([model], data, analyzers, [out], settings, objective, limit, workers, progress)[0]
+
+
+def analyze_all(
+    models: Sequence[str | Path | Classifier | nn.Module],
+    data: str | Path | Data,
+    analyzers: str | Sequence[str | Analyzer | Callable] = "standard",
+    outs: Sequence[str | Path | None] = (),
+    settings: Settings | None = None,
+    objective: str | Sequence[str] = "loss",
+    limit: int | None = None,
+    workers: int | None = None,
+    progress: bool = True,
+    preprocess: Preprocess | None = None,
+) -> list[Run]:
+    """Several models over the same images; those with the same preprocessing share decoded batches.
+
+    preprocess replaces the models' own, as a published protocol asks for.
+    """
+    sessions = []
+    for model, out in zip(models, outs or [None] * len(models), strict=True):
+        classifier = as_classifier(model)
+        bound = as_data(data, classifier)
+        bound = (bound.bind(preprocess) if preprocess else bound).limit(limit)
+        chosen = choose_analyzers(analyzers, [objective] if isinstance(objective, str) else objective)
+        sessions.append(Session(classifier, bound, chosen, _output(out), settings or Settings()))
+    unfinished = [session for session in sessions if session.finished is None]
+    _say_doubts(unfinished)
+    for session in unfinished:
+        session.open()
+    for preprocess in dict.fromkeys(session.data.preprocess for session in unfinished):
+        _measure([s for s in unfinished if s.data.preprocess == preprocess], workers, progress)
+    # Every process's parts must be there before the first one merges them.
+    processes.barrier()
+    return [session.finished or session.finish(_batches(session)) for session in sessions]
+
+
+def _measure(sessions: Sequence[Session], workers: int | None, progress: bool) -> None:
+    """This process's share of the batches that are not done yet, under a progress bar."""
+    data, size = sessions[0].data, sessions[0].settings.batch_size
+    batches = Batches(data, size)
+    mine = range(processes.rank(), len(batches), processes.world())
+    todo = [k for k in mine if any(k not in s.parts.done for s in sessions)]
+    loader = batches.loader(todo, _workers(workers, sessions[0].model))
+    total, left = batches.images(mine), batches.images(todo)
+    label = " + ".join(s.model.card.name for s in sessions)
+    tracked = track(loader, label, total, total - left, progress and processes.rank() == 0)
+    stop = Stop()
+    with stop.on_signals():
+        pass_on(tracked, sessions, stop)
+
+
+def _say_doubts(sessions: Sequence[Session]) -> None:
+    """What the data's layout and two statements of a normalisation leave in doubt, before hours are spent on it."""
+    doubts = [said for session in sessions for said in contradictions(session.model, session.data)]
+    if doubts and sessions[0].settings.strict:
+        raise UserError(f"{doubts[0]}; or leave out --strict")
+    if processes.rank() == 0:
+        notes = [note for session in sessions for note in session.data.notes]
+        for note in dict.fromkeys(notes + doubts):
+            logging.getLogger("gradlens").warning(note)
+
+
+def _batches(session: Session) -> int:
+    return len(Batches(session.data, session.settings.batch_size))
+
+
+def as_classifier(model: str | Path | nn.Module) -> Classifier:
+    """A Classifier as it is; a bare module only if it came through ``load_model``."""
+    return model if isinstance(model, Classifier) else load_model(model)
+
+
+def as_data(data: str | Path | Data, model: Classifier) -> Data:
+    """The data as the model wants it: its own preprocessing, or the pixels as they are."""
+    data = data if isinstance(data, Data) else load_data(data)
+    if model.card.preprocess is None and data.preprocess is None and data.varies_in_size:
+        return data.bind(Preprocess())
+    return data.bind(model.card.preprocess or data.preprocess)
+
+
+def _output(out: str | Path | None) -> Path | None:
+    if out is None and processes.world() > 1:
+        raise UserError("several processes need a common folder for their parts; give an output")
+    return None if out is None else Path(out)
+
+
+def _workers(asked: int | None, model: Classifier) -> int:
+    """Decoding overlaps an accelerator; on the CPU it would only compete with the model."""
+    if asked is not None:
+        return asked
+    return min(8, torch.get_num_threads()) if model.device.type != "cpu" else 0

@@ -1,0 +1,134 @@
+"""One batch through the analyzers: a row an image, and what the tallies are to be given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from gradlens.analysis.pilot import PILOT_IMAGES
+from gradlens.analyzers import Analyzer, choose_analyzers, name_of
+from gradlens.core.memory import in_pieces
+from gradlens.core.types import Batch, UserError
+from gradlens.data import Data
+from gradlens.probes.probe import Probe
+
+Observations = list[tuple[str, tuple[NDArray, ...]]]
+
+
+def measurement(
+    make: Callable[[Batch], Probe], analyzers: Sequence[Analyzer], valid: Sequence[int] | None = None
+) -> Callable:
+    """A function of a batch: one row an image, and what the tallies are to be given.
+
+    valid: the classes that the data hold, where they are only some of the model's.
+    """
+
+    def measure(batch: Batch) -> tuple[pd.DataFrame, Observations]:
+        probe = make(batch)
+        columns = _core_columns(probe, valid)
+        observations: Observations = []
+        for analyzer in analyzers:
+            found = {f"{name}{analyzer.suffix}": values for name, values in analyzer.measure(probe).items()}
+            _check_new(found, columns, analyzer)
+            columns |= found
+            observations += [(f"{name_of(analyzer)}/{n}", v) for n, v in analyzer.observe(probe).items()]
+        return _to_frame(columns), observations
+
+    return measure
+
+
+def _check_new(found: Mapping[str, Any], columns: Mapping[str, Any], analyzer: Analyzer) -> None:
+    twice = next((name for name in found if name in columns), None)
+    if twice:
+        raise UserError(f"analyzer '{name_of(analyzer)}' gives a column '{twice}' that is there already; rename it")
+
+
+def _core_columns(probe: Probe, valid: Sequence[int] | None) -> dict[str, Any]:
+    known = probe.batch.target is not None
+    nothing = torch.full((len(probe.batch),), torch.nan, dtype=torch.float64)
+    masked = {"correct_valid": right_among(probe.logits.detach(), probe.target, valid)} if known and valid else {}
+    return {
+        "index": probe.batch.index,
+        "label": probe.batch.target if probe.batch.target is not None else -torch.ones(len(probe.batch)),
+        "prediction": probe.prediction,
+        "correct": probe.correct if known else nothing,
+        "confidence": probe.confidence,
+        "error_mass": probe.error_mass,
+        "loss": probe.loss,
+        "margin": probe.margin,
+        "rank_of_label": _rank_of_label(probe) if known else nothing,
+        **masked,
+    }
+
+
+def right_among(logits: torch.Tensor, label: torch.Tensor, valid: Sequence[int]) -> torch.Tensor:
+    """Whether the label's logit is the largest among the valid classes, ``(B,)``: ImageNet-A's and -R's accuracy."""
+    classes = torch.tensor(valid, device=logits.device)
+    return classes[logits[:, classes].argmax(1)] == label
+
+
+def _rank_of_label(probe: Probe) -> torch.Tensor:
+    logits = probe.logits.detach()
+    return (logits > logits.gather(1, probe.target[:, None])).sum(1)
+
+
+def _to_frame(columns: dict[str, Any]) -> pd.DataFrame:
+    """All columns in one transfer from the device, as float64; identities keep their integers."""
+    device = columns["prediction"].device
+    tensors = [torch.as_tensor(v).detach().double().to(device) for v in columns.values()]
+    table = torch.stack(tensors).cpu().numpy()
+    # In two blocks, since pandas is slow with a hundred columns that are each their own.
+    frame = pd.DataFrame(table.T, columns=list(columns))
+    identities = ["index", "label", "prediction"]
+    return pd.concat([frame[identities].astype(np.int64), frame.drop(columns=identities)], axis=1)
+
+
+PIECE = 64
+
+
+def measure(
+    probe: Probe, analyzers: str | Sequence[str | Analyzer | Callable] = "standard", pilot: Data | None = None
+) -> pd.DataFrame:
+    """The columns that ``analyze`` would give these images, a row an image.
+
+    analyzers: as in ``analyze``; those without a column of single images, such as class selectivity,
+    add none. pilot: the data whose 64 pilot images the nulls and colour axes come from, as in a run of
+    them; without it they come from the probe's own images, and a null is missing where fewer than eight
+    of them are of other classes. ``Run.measure`` uses the run's own.
+    """
+    return rows_of(probe, fitted(choose_analyzers(analyzers), probe, pilot))
+
+
+def fitted(analyzers: Sequence[Analyzer], probe: Probe, pilot: Data | None, size: int = PIECE) -> list[Analyzer]:
+    """Those that have columns, once they have seen the pilot images that a run of the data would show them.
+
+    size: of the pieces that they see, on which the last digit may depend.
+    """
+    chosen = [a for a in analyzers if type(a).measure is not Analyzer.measure]
+    for look in _pilot_looks(probe, pilot, size):
+        for analyzer in chosen:
+            analyzer.fit(look)
+    return chosen
+
+
+def rows_of(probe: Probe, analyzers: Sequence[Analyzer], valid: Sequence[int] | None = None) -> pd.DataFrame:
+    """What fitted analyzers say of a probe's images; valid: the classes that the data hold, if not all."""
+    rows, _ = measurement(lambda batch: probe, analyzers, valid)(probe.batch)
+    if probe.batch.target is None:
+        return rows.drop(columns=["correct", "rank_of_label"])
+    return rows.astype({c: bool for c in ("correct", "correct_valid") if c in rows})
+
+
+def _pilot_looks(probe: Probe, pilot: Data | None, size: int) -> list[Probe]:
+    if pilot is None:
+        return [probe]
+    batch, _ = pilot.read(pilot.limit(PILOT_IMAGES).indices.tolist())
+    if batch is None:
+        raise UserError(f"none of the pilot images of {pilot.name} can be read; check the folder")
+    pieces = in_pieces(batch.to(probe.batch.image.device), size)
+    return [Probe(probe.model, piece, seed=probe.seed) for piece in pieces]

@@ -1,0 +1,90 @@
+"""Rows and tallies of all batches → a Run with its summary."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from gradlens.analysis.parts import Tallies
+from gradlens.analyzers import Analyzer, Summary, name_of
+from gradlens.data import Data
+from gradlens.models import Classifier, ModelCard
+from gradlens.runs.record import Run
+
+
+def empty_tallies(analyzers: Sequence[Analyzer]) -> Tallies:
+    """Every analyzer's accumulators, as ``analyzer/name``."""
+    return {f"{name_of(a)}/{name}": tally for a in analyzers for name, tally in a.tallies().items()}
+
+
+def assemble(
+    samples: pd.DataFrame,
+    tallies: Tallies,
+    analyzers: Sequence[Analyzer],
+    model: Classifier,
+    data: Data,
+    provenance: dict[str, Any],
+    examples: dict[str, Any],
+) -> Run:
+    """One row an image with its path; each analyzer's numbers under its own suffix."""
+    samples.insert(1, "path", [data.path(i) for i in samples["index"]])
+    if data.labelled:
+        samples = samples.astype({c: bool for c in ("correct", "correct_valid") if c in samples})
+    else:
+        samples = samples.drop(columns=["correct", "rank_of_label"])
+    summary = _core_summary(samples, model.card, data, provenance)
+    arrays: dict[str, np.ndarray] = {}
+    missing: dict[str, str] = {}
+    for analyzer in analyzers:
+        scalars, found, reasons = _summary_of(analyzer, samples, tallies)
+        summary |= {f"{name}{analyzer.suffix}": value for name, value in scalars.items()}
+        arrays |= {f"{name_of(analyzer)}/{name}": array for name, array in found.items()}
+        missing |= {f"{name}{analyzer.suffix}": reason for name, reason in reasons.items()}
+    reading = {"readings": _readings(analyzers), "primary": _primary(analyzers), "missing": missing}
+    return Run(samples, summary, arrays, {**provenance, **reading}, examples, model=model, data=data)
+
+
+def _readings(analyzers: Sequence[Analyzer]) -> list[list[str]]:
+    """Title, key and meaning of what a table of this run shows."""
+    rows = []
+    for analyzer in analyzers:
+        for title, key, meaning in analyzer.readings:
+            rows.append([f"{title} {analyzer.suffix}".rstrip(), f"{key}{analyzer.suffix}", meaning])
+    return rows
+
+
+def _primary(analyzers: Sequence[Analyzer]) -> list[str]:
+    return [f"{column}{analyzer.suffix}" for analyzer in analyzers for column in analyzer.primary]
+
+
+def _summary_of(analyzer: Analyzer, samples: pd.DataFrame, tallies: Tallies) -> Summary:
+    """The analyzer sees its own columns and tallies under their plain names."""
+    tail, prefix = analyzer.suffix, f"{name_of(analyzer)}/"
+    own = samples
+    if tail:
+        plain = {c: c.removesuffix(tail) for c in samples if c.endswith(tail)}
+        own = samples.drop(columns=[p for p in plain.values() if p in samples]).rename(columns=plain)
+    return analyzer.summarize(own, {n.removeprefix(prefix): t for n, t in tallies.items() if n.startswith(prefix)})
+
+
+def _core_summary(samples: pd.DataFrame, card: ModelCard, data: Data, provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """timm's results columns, so that a run joins its public tables."""
+    preprocess = data.preprocess
+    known = "correct" in samples
+    masked = {"top1_valid": 100 * float(samples["correct_valid"].mean())} if "correct_valid" in samples else {}
+    return {
+        "model": card.name,
+        "data": data.name,
+        "images": len(samples),
+        "img_size": preprocess.size if preprocess else None,
+        "top1": 100 * float(samples["correct"].mean()) if known else np.nan,
+        "top5": 100 * float((samples["rank_of_label"] < 5).mean()) if known else np.nan,
+        "param_count": round(provenance["model"]["param_count"] / 1e6, 4),
+        "crop_pct": preprocess.crop_pct if preprocess else None,
+        "interpolation": preprocess.interpolation if preprocess else None,
+        "unreadable": len(provenance["unreadable"]),
+        **masked,
+    }

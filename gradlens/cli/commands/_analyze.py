@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from tyro.conf import arg
+
+from gradlens.cli.options import Common, DataOptions, ModelsOptions, Out
+from gradlens.cli.words import check_labels, run_folders
+from gradlens.core.names import split_specs
+from gradlens.core.registry import command
+from gradlens.core.types import UserError
+
+if TYPE_CHECKING:
+    from gradlens.analysis.analysis import Settings
+    from gradlens.analysis.protocols import Protocol
+    from gradlens.data import Data
+    from gradlens.models import Classifier
+
+
+@command
+@dataclass(frozen=True, kw_only=True)
+class Analyze(Common, ModelsOptions, DataOptions):
+    """Measure the input gradients of checkpoints over a data set, into a run folder each."""
+
+    analyzers: str = "standard"
+    """standard, full, or names with parameters: sample_asymmetry,edge_concentration:sigma=2"""
+    objective: str = "loss"
+    """Objectives whose gradients are measured: loss,true_logit,margin,…"""
+    batch_size: Annotated[int, arg(aliases=["-b"])] = 64
+    """Images a batch; halved by itself where memory does not suffice."""
+    workers: Annotated[int | None, arg(aliases=["-j"])] = None
+    """Processes that decode images."""
+    precision: str = "float32"
+    """float32 (TF32 off) or bfloat16."""
+    seed: int = 0
+    """Seed of everything random in the measures."""
+    examples: int = 16
+    """How many images' raw gradients to keep for galleries."""
+    out: Out = None
+    """Folder of the run; with several checkpoints a sub-folder each. Default: runs/MODEL-DATA."""
+    resume: bool = False
+    """Go on with an interrupted run."""
+    protocol: str | None = None
+    """Fix preprocessing, number of images, attack and measures as published: rodriguez2024 or robustbench."""
+    control: str | None = None
+    """Twins beside each model: random, untrained; cascade, untrained from the output down, a stage more each."""
+    expect_top1: str | None = None
+    """Top-1 in percent, such as 60.3±1; checked on 512 images before the run."""
+    strict: bool = False
+    """Stop where the accuracy is suspicious, instead of a warning."""
+
+    def run(self) -> dict[str, Any]:
+        from gradlens.analysis.analyze import analyze_all
+        from gradlens.analysis.protocols import protocol
+        from gradlens.cli.terminal import print_runs
+
+        fixed = protocol(self.protocol) if self.protocol else None
+        if fixed:
+            fixed.check(vars(self), {f.name: f.default for f in dataclasses.fields(self)})
+        settings, models, data = self._settings(), self._with_controls(), self.open()
+        folders = run_folders(list(models), self.out, Path(self.data).name)
+        if fixed:
+            _announce(fixed, data.limit(fixed.images), models.values())
+        runs = analyze_all(
+            list(models.values()),
+            data,
+            fixed.analyzers if fixed else self.analyzers,
+            folders,
+            settings,
+            split_specs(self.objective),
+            limit=fixed.images if fixed else None,
+            workers=self.workers,
+            preprocess=fixed.preprocess if fixed else None,
+        )
+        print_runs(runs, folders)
+        if fixed:
+            print(f"protocol {fixed.name}: {fixed.source}. Not stated there: {fixed.unstated}.")
+        return {"runs": [{"folder": str(f), **r.summary} for f, r in zip(folders, runs, strict=True)]}
+
+    def _settings(self) -> Settings:
+        from gradlens.analysis.analysis import Settings
+        from gradlens.analysis.doubts import parse_expectation
+
+        return Settings(
+            batch_size=self.batch_size,
+            precision=self.precision,
+            seed=self.seed,
+            examples=self.examples,
+            resume=self.resume,
+            expect_top1=parse_expectation(self.expect_top1) if self.expect_top1 else None,
+            strict=self.strict,
+            protocol=self.protocol,
+        )
+
+    def _with_controls(self) -> dict[str, Classifier]:
+        """The models by label, each followed by its twins."""
+        from gradlens.models import controls, is_control
+
+        found: list[tuple[str, Classifier]] = []
+        for label, load in self.chosen().items():
+            model = load()
+            found.append((label, model))
+            if self.control is None:
+                continue
+            if is_control(model.card):
+                raise UserError(f"--control makes twins of trained models, and {label} is untrained; leave one out")
+            twins = list(controls(model, self.control, self.seed))
+            found += [(f"{label}{twin.card.name.removeprefix(model.card.name)}", twin) for twin in twins]
+            print(f"{label}: {len(twins)} twins beside it, from one decode of the images; {_cost(model, len(twins))}")
+        return check_labels(found)
+
+
+def _cost(model: Classifier, twins: int) -> str:
+    """A run holds every twin twice, as it is and as it is measured."""
+    held = sum(t.numel() * t.element_size() for t in model.state_dict().values())
+    return f"{twins + 1} times the work, and {2 * twins * held / 1e6:,.0f} MB of {model.device.type} memory more"
+
+
+def _announce(fixed: Protocol, data: Data, models: Iterable[Classifier]) -> None:
+    """What a protocol fixes, what it replaces, and where this run departs from it."""
+    print(f"protocol {fixed.name} fixes {fixed.terms}")
+    replaced = [m.card.name for m in models if m.card.preprocess not in (None, fixed.preprocess)]
+    if replaced:
+        print(f"   in place of the own preprocessing of {', '.join(replaced)}")
+    for deviation in fixed.deviations(data):
+        print(f"   departs from it: {deviation}")

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from tyro.conf import Positional, arg
+
+from gradlens.cli.options import Common
+from gradlens.core.names import number
+from gradlens.core.registry import command
+from gradlens.core.types import UserError
+
+if TYPE_CHECKING:
+    from gradlens.core.table import Table
+    from gradlens.runs.record import Run
+
+
+@command
+@dataclass(frozen=True, kw_only=True)
+class Compare(Common):
+    """Compare finished runs image by image, or groups of training seeds; needs no model, data or torch."""
+
+    runs: Positional[tuple[str, ...]]
+    """Run folders, or groups of them: natural=runs/natural-s* edge=runs/edge-s*"""
+    where: str | None = None
+    """Only images for which this holds in every run, such as "correct and confidence > 0.9"."""
+    columns: str | None = None
+    """Only these columns, or numbers of the summary with --table: l1,edge_auc_canny"""
+    primary: str | None = None
+    """The declared hypotheses, at most five; default: those that the runs' analyzers declare."""
+    reference: str | None = None
+    """Whom the others are compared with; default: the first."""
+    smallest: str | None = None
+    """Smallest effects of interest, each in its column's unit: l1=0.5,edge_auc_canny=0.01"""
+    table: Path | None = None
+    """timm's results CSV or RobustBench's model-info JSON: rank correlations over models instead."""
+    against: str = "top1"
+    """The accuracy of that table: top1, clean_acc, autoattack_acc, …"""
+    out: Annotated[Path | None, arg(aliases=["-o"])] = None
+    """A file to write: .csv (all numbers), .md or .tex."""
+
+    def run(self) -> dict[str, Any]:
+        from gradlens.core.table import check_format
+
+        if self.out:
+            check_format(self.out)
+        table = self._leaderboard() if self.table else self._compared()
+        table.show()
+        if self.out:
+            print(f"wrote {table.save(self.out)}")
+        return table.as_json()
+
+    def _compared(self) -> Table:
+        from gradlens.runs.comparison import compare
+
+        return compare(
+            read_runs(self.runs),
+            where=self.where,
+            columns=_split(self.columns),
+            primary=_split(self.primary),
+            reference=self.reference,
+            smallest=_effects(self.smallest) if self.smallest else None,
+        )
+
+    def _leaderboard(self) -> Table:
+        from gradlens.runs.leaderboard import leaderboard
+
+        unused = [name for name in ("where", "primary", "reference", "smallest") if getattr(self, name)]
+        if unused:
+            raise UserError(
+                f"--{unused[0]} does not go with --table, which compares whole models; leave one of them out"
+            )
+        assert self.table is not None
+        return leaderboard(read_runs(self.runs), self.table, self.against, columns=_split(self.columns))
+
+
+def read_runs(words: Sequence[str]) -> list[Run] | dict[str, list[Run]]:
+    """Runs from folders and ``LABEL=FOLDERS``, whose patterns the shell may have left; a mapping where one has a label.
+
+    A label given again adds to its group; a folder without one is a group by its model's name.
+    """
+    from gradlens.runs.record import Run
+
+    groups: dict[str, list[Run]] = {}
+    plain: list[Run] = []
+    for word in words:
+        label, equals, pattern = word.partition("=")
+        # A folder may be called lr=0.1.
+        labelled = bool(equals) and not Path(word).exists()
+        if labelled and not (label and pattern):
+            raise UserError(f"'{word}' is no group of runs; write LABEL=FOLDER, such as natural=runs/natural-s*")
+        found = [Run.load(folder) for folder in _folders(pattern if labelled else word)]
+        plain += [] if labelled else found
+        for run in found:
+            groups.setdefault(label if labelled else run.label, []).append(run)
+    return plain if len(plain) == sum(map(len, groups.values())) else groups
+
+
+def _folders(pattern: str) -> list[Path]:
+    """The folders that a pattern matches."""
+    if not any(character in pattern for character in "*?["):
+        return [Path(pattern)]
+    path = Path(pattern)
+    matched = [found for found in Path(path.anchor).glob(str(path.relative_to(path.anchor))) if found.is_dir()]
+    if not matched:
+        raise UserError(f"no folder matches {pattern}; give the folders of analyses")
+    return sorted(matched)
+
+
+def _split(text: str | None) -> list[str] | None:
+    """Names at the commas, but for those in brackets: ``l1,robust[pgd10,linf,4/255]``."""
+    return [name.strip() for name in re.split(r",(?![^\[]*\])", text)] if text else None
+
+
+def _effects(text: str) -> dict[str, float]:
+    effects = {}
+    for part in _split(text) or ():
+        name, _, value = part.rpartition("=")
+        try:
+            effects[name] = number(value)
+        except (ValueError, ZeroDivisionError):
+            raise UserError(f"smallest effect '{part}' is not COLUMN=NUMBER; write l1=0.5") from None
+        if not (name and effects[name] > 0):
+            raise UserError(f"smallest effect '{part}' is not COLUMN=NUMBER above 0; write l1=0.5")
+    return effects

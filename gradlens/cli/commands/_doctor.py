@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gradlens.cli.options import Common, DataOptions
+from gradlens.core.registry import command
+
+
+@command
+@dataclass(frozen=True, kw_only=True)
+class Doctor(Common):
+    """Check versions, hardware, disk and, where given, how a data set is understood; in seconds."""
+
+    data: str | None = None
+    """A data set as for analyze."""
+    data_dir: Path | None = None
+    """Where a named set or a relative folder is looked for."""
+    split: str = "val"
+    """train, val or test."""
+
+    def run(self) -> dict[str, Any]:
+        from gradlens.cli.doctor import diagnose
+        from gradlens.cli.terminal import print_facts
+
+        data = DataOptions(data=self.data, data_dir=self.data_dir, split=self.split) if self.data else None
+        facts = diagnose(Path(), data.open if data else None)
+        print_facts("gradlens doctor", facts)
+        return facts

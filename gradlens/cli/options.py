@@ -1,0 +1,135 @@
+"""Flags that several commands share. A field is a flag, its text is the help."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from tyro.conf import Positional, UseAppendAction, arg
+
+from gradlens.cli.words import check_labels, label_of
+from gradlens.core.names import parse_spec, split_specs
+from gradlens.runs.manifest import Entry, read_manifest
+
+if TYPE_CHECKING:
+    from gradlens.data import Data
+    from gradlens.models import Classifier
+
+Out = Annotated[Path | None, arg(aliases=["-o"])]
+Triple = tuple[float, float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Common:
+    plugin: UseAppendAction[tuple[Path, ...]] = ()
+    """A Python file whose decorators add analyzers, objectives, figures, …; may be given again."""
+    json: bool = False
+    """Print one JSON object as the last line."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions:
+    arch: str | None = None
+    """Architecture of a checkpoint that does not name its own: a timm name, wrn_28_10:widen=2, module:callable."""
+    activation: str | None = None
+    """Swap the activations before loading the weights: gelu, silu, softplus, …"""
+    weights: str = "auto"
+    """Which weights of the file: auto (EMA where there is one), raw, ema; random, cascade:until=layer4 for a twin."""
+    mean: Triple | None = None
+    """Normalisation mean a channel, in pixels of [0, 1]."""
+    std: Triple | None = None
+    """Normalisation standard deviation a channel."""
+    normalized: bool = False
+    """The model normalises inside."""
+    num_classes: int | None = None
+    """Number of classes, where the checkpoint does not tell."""
+    device: str = "auto"
+    """cpu, cuda, cuda:1, …; auto takes the first accelerator."""
+    trust_pickle: bool = False
+    """Let the checkpoint run code when it is opened; only for files whose origin you trust."""
+
+    def load(self, spec: str) -> Classifier:
+        from gradlens.models import load_model
+
+        options = {f.name: getattr(self, f.name) for f in dataclasses.fields(ModelOptions)}
+        return load_model(spec, **{**options, "normalized": self.normalized or None})
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions:
+    data: str
+    """digits, shapes, photos; imagenet-val, -a, -r, cifar10, cifar10-test; hfds/… torch/… wds/…; or a folder or tar."""
+    data_dir: Path | None = None
+    """Where a named set or a relative folder is looked for; else $GRADLENS_DATA or $IMAGENET_DIR for a name."""
+    split: str = "val"
+    """train, val or test."""
+    limit: int | None = None
+    """Only this many images: class-stratified, the same for every model."""
+    labels: Path | None = None
+    """A file with the class of each image of a flat folder."""
+    subset: Path | None = None
+    """A file of paths, names or indices of the images to use."""
+    class_map: str | None = None
+    """imagenet, or a file with the class of each folder."""
+    class_order: str | None = None
+    """text or natural, for class folders that sort differently as text and by number."""
+
+    def open(self) -> Data:
+        from gradlens.data import load_data
+
+        options = {f.name: getattr(self, f.name) for f in dataclasses.fields(DataOptions)}
+        return load_data(options.pop("data"), root=options.pop("data_dir"), **options)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelsOptions(ModelOptions):
+    checkpoints: Positional[tuple[str, ...]]
+    """Checkpoint files, timm:NAME, hf-hub:ORG/NAME, torchvision:NAME, or module:callable."""
+    models: Path | None = None
+    """A models.toml that names models with label, group, order and colour, beside the checkpoints."""
+
+    def specs(self) -> list[tuple[str, Callable[[], Classifier]]]:
+        """Where each model comes from, and how to load it: the manifest's first."""
+        listed = [(entry.path, partial(self._from_manifest, entry)) for entry in self._entries()]
+        return [*listed, *((spec, partial(self.load, spec)) for spec in self.checkpoints)]
+
+    def chosen(self) -> dict[str, Callable[[], Classifier]]:
+        """How to load each model, by its label: the manifest's first, each with every kind of weights."""
+        kinds = split_specs(self.weights)
+        found: list[tuple[str, Callable[[], Classifier]]] = []
+        for entry in self._entries():
+            found.append((entry.label, partial(self._from_manifest, entry)))
+        for spec in self.checkpoints:
+            for kind in kinds:
+                tail = _tail(kind) if len(kinds) > 1 else ""
+                found.append((f"{label_of(spec)}{tail}", partial(self._from_spec, spec, kind, tail)))
+        return check_labels(found)
+
+    def _entries(self) -> list[Entry]:
+        return read_manifest(self.models) if self.models else []
+
+    def _from_manifest(self, entry: Entry) -> Classifier:
+        from gradlens.models import load_model
+
+        model = load_model(entry.path, device=self.device, trust_pickle=self.trust_pickle, **entry.loading)
+        model.card = dataclasses.replace(model.card, name=entry.label, display=entry.display)
+        return model
+
+    def _from_spec(self, spec: str, weights: str, tail: str) -> Classifier:
+        from gradlens.models.fresh import read_control
+
+        model = dataclasses.replace(self, weights=weights).load(spec)
+        # A control is called one already.
+        if tail and read_control(weights) is None:
+            model.card = dataclasses.replace(model.card, name=f"{model.card.name}{tail}")
+        return model
+
+
+def _tail(weights: str) -> str:
+    """What the name of a model's label ends in: ``-ema``, ``-random``, ``-cascade-layer4``."""
+    kind, given = parse_spec(weights)
+    return f"-{kind}-{given['until']}" if "until" in given else f"-{kind}"

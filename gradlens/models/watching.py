@@ -1,0 +1,131 @@
+"""Watching a model without changing it: what is switched for a measurement is switched back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from gradlens.core.names import unknown
+from gradlens.core.types import UserError
+
+
+@contextmanager
+def measuring(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode with frozen parameters, restored on the way out, also after an exception."""
+    modes = [(m, m.training) for m in model.modules()]
+    flags = [(p, p.requires_grad) for p in model.parameters()]
+    try:
+        model.eval()
+        for parameter, _ in flags:
+            parameter.requires_grad_(False)
+        with full_float32():
+            yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+        for parameter, flag in flags:
+            parameter.requires_grad_(flag)
+
+
+@contextmanager
+def full_float32() -> Iterator[None]:
+    """Matrix products and convolutions in float32 rather than in TF32 or another shorter type."""
+    switches = [s for s in _precision_switches() if s[1] != s[2]]
+    try:
+        for turn, _, full in switches:
+            turn(full)
+        yield
+    finally:
+        for turn, before, _ in switches:
+            turn(before)
+
+
+def _precision_switches() -> list[tuple[Callable, Any, Any]]:
+    """Each as ``(setter, present value, value of full precision)``."""
+    backends: Any = torch.backends
+    try:
+        return [
+            (torch.set_float32_matmul_precision, torch.get_float32_matmul_precision(), "highest"),
+            (partial(setattr, backends.cudnn, "allow_tf32"), backends.cudnn.allow_tf32, False),
+        ]
+    except RuntimeError:
+        # Who has used torch's newer switches cannot read the older ones any more.
+        gpu, cpu = (backends.cuda.matmul, backends.cudnn.conv), (backends.mkldnn.matmul, backends.mkldnn.conv)
+        return [(partial(setattr, o, "fp32_precision"), o.fp32_precision, "ieee") for o in gpu + cpu]
+
+
+class UnitHooks:
+    """A context that records each named layer's spatial means during one forward pass."""
+
+    def __init__(self, model: nn.Module, needs: Iterable[str]):
+        # Layers carry the names they have in the user's network, not in the wrapper around it.
+        self.model = getattr(model, "net", model)
+        self.units: dict[str, Tensor] = {}
+        self._layers: list[str] = []
+        self._handles: list[torch.utils.hooks.RemovableHandle] = []
+        for need in sorted(needs):
+            kind, _, name = need.partition(":")
+            if kind == "units":
+                self._layers += [name] if name else activation_layers(self.model)
+
+    def __enter__(self) -> Self:
+        modules = dict(self.model.named_modules())
+        for name in dict.fromkeys(self._layers):
+            if name not in modules:
+                self.__exit__()
+                raise UserError(unknown("layer", name, modules))
+            axis = _unit_axis(modules, name)
+            self._handles.append(modules[name].register_forward_hook(self._recorder(name, axis)))
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    def _recorder(self, name: str, axis: int) -> Callable[..., None]:
+        calls = 0
+
+        def record(module: nn.Module, inputs: tuple, output: Tensor) -> None:
+            nonlocal calls
+            # A module that is used twice in one pass is two layers.
+            key = name if calls == 0 else f"{name}#{calls}"
+            calls += 1
+            keep = axis if output.ndim == 4 else output.ndim - 1
+            rest = [d for d in range(1, output.ndim) if d != keep]
+            self.units[key] = output.mean(rest) if rest else output
+
+        return record
+
+
+def activation_layers(model: nn.Module) -> list[str]:
+    """The names of the activation modules, in the order they were defined."""
+    return [name for name, module in model.named_modules() if is_activation(module)]
+
+
+def is_activation(module: nn.Module) -> bool:
+    """Whether a leaf module is one of torch's, timm's or our elementwise activations."""
+    home = type(module).__module__
+    own = ("torch.nn.modules.activation", "gradlens.models._activation_kinds")
+    known = home in own or home.startswith("timm.layers.activations")
+    softmaxes = (nn.Softmax, nn.LogSoftmax, nn.Softmax2d, nn.Softmin, nn.MultiheadAttention)
+    gates = (nn.Sigmoid, nn.Hardsigmoid)
+    return known and not isinstance(module, softmaxes + gates) and "igmoid" not in type(module).__name__
+
+
+def _unit_axis(modules: dict[str, nn.Module], name: str) -> int:
+    """The axis of a 4-d output that counts units: last where the layer before it is linear."""
+    parent, _, child = name.rpartition(".")
+    axis = 1
+    for sibling, module in modules[parent].named_children():
+        if sibling == child:
+            break
+        if isinstance(module, nn.Linear):
+            axis = 3
+        elif isinstance(module, nn.Conv2d):
+            axis = 1
+    return axis

@@ -1,0 +1,1 @@
+"""``Probe``, one look at one batch, with what it can be asked: objectives, edges, attacks, attributions."""

@@ -1,0 +1,43 @@
+"""Attacks: images that a model gets wrong, within a ball around the ones it was given.
+
+An attack is a function ``(evaluate, image, noise, **parameters) -> image``. ``evaluate(image)`` is
+``(value (B,), gradient (B, C, H, W))`` of what is to be raised, ``evaluate.value(image)`` the value
+alone; ``noise(shape, draw)`` gives uniform numbers in [0, 1) ``(B, *shape)`` that belong to the images,
+others for each draw. An attack never sees a model or a probe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from gradlens.core.names import parse_spec
+from gradlens.core.registry import attack as registry
+from gradlens.core.seeds import image_uniform
+from gradlens.probes.attacks._evaluate import Evaluate
+
+if TYPE_CHECKING:
+    from gradlens.probes.probe import Probe
+
+__all__ = ["Evaluate", "attack", "noise_of"]
+
+
+def attack(probe: Probe, name: str = "pgd", objective: str = "loss", **parameters: float | str | Tensor) -> Probe:
+    """The probe at attacked images: ``attack(probe, "pgd", norm="linf", eps=4/255).correct``.
+
+    Raises the registered objective of every image, or lowers it where its name follows a minus sign:
+    ``objective="-margin"``. Parameters are those of the attack.
+    """
+    noise = noise_of(probe, f"attack/{parse_spec(name)[0]}")
+    return probe.at(registry.build(name)(Evaluate(probe.at, objective), probe.batch.image, noise, **parameters))
+
+
+def noise_of(probe: Probe, purpose: str) -> Callable[..., Tensor]:
+    """Uniform numbers of a probe's images by shape and draw, the same whatever their batch."""
+
+    def noise(shape: tuple[int, ...], draw: int = 0) -> Tensor:
+        return image_uniform(probe.seed, probe.batch.index, f"{purpose}/{draw}" if draw else purpose, shape)
+
+    return noise

@@ -1,0 +1,107 @@
+"""What one forward pass of a model says about a batch: logits, losses, predictions, units."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import ExitStack
+from functools import cached_property
+from typing import Literal, get_args
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from gradlens.core.seeds import image_uniform
+from gradlens.core.types import Batch, UserError
+from gradlens.models.watching import UnitHooks, measuring
+from gradlens.probes.objectives import evaluate
+from gradlens.probes.objectives.logits import margin
+from gradlens.probes.objectives.probabilities import error_mass, loss
+
+Images = Float[Tensor, "b c h w"]
+Values = Float[Tensor, "b"]
+Mode = Literal["value", "graph", "leaf"]
+
+
+class Forward:
+    """One model at one batch, run once, on first use. The modes are those of ``Probe``."""
+
+    def __init__(self, model: nn.Module, batch: Batch, mode: Mode = "value", seed: int = 0, needs: Iterable[str] = ()):
+        if mode not in get_args(Mode):
+            raise UserError(f"unknown probe mode '{mode}'; there are: value, graph, leaf")
+        self.model, self.batch, self.mode, self.seed = model, batch, mode, seed
+        self.needs = frozenset(needs)
+        self._units: dict[str, Tensor] | None = None
+
+    @cached_property
+    def image(self) -> Images:
+        """The input as the leaf that gradients are taken with respect to."""
+        return self.batch.image.detach().requires_grad_()
+
+    @cached_property
+    def logits(self) -> Float[Tensor, "b k"]:
+        """``(B, K)`` in the model's precision, attached to the image."""
+        with ExitStack() as stack:
+            if self.mode == "value":
+                stack.enter_context(measuring(self.model))
+            hooks = stack.enter_context(UnitHooks(self.model, self.needs))
+            stack.enter_context(torch.enable_grad())
+            logits = self.model(self.image)
+            self._units = hooks.units
+        return logits
+
+    @cached_property
+    def _logits64(self) -> Float[Tensor, "b k"]:
+        return self.logits.detach().double()
+
+    @cached_property
+    def prediction(self) -> Int[Tensor, "b"]:
+        """The class of the largest logit."""
+        return self.logits.detach().argmax(1)
+
+    @cached_property
+    def target(self) -> Tensor:
+        """The label; the prediction where the label is unknown."""
+        return self.prediction if self.batch.target is None else self.batch.target
+
+    @cached_property
+    def correct(self) -> Bool[Tensor, "b"]:
+        """Whether the prediction is the label."""
+        return self.prediction == self.target
+
+    @cached_property
+    def loss(self) -> Values:
+        """Cross-entropy of each image in nats; float64 and detached in mode ``value``."""
+        if self.mode == "value":
+            return loss(self._logits64, self.target)
+        return loss(self.logits, self.target)
+
+    @cached_property
+    def error_mass(self) -> Values:
+        """``1 − p_y``, float64, without cancellation."""
+        return error_mass(self._logits64, self.target)
+
+    @cached_property
+    def margin(self) -> Values:
+        """``f_y − max_{k≠y} f_k``, float64."""
+        return margin(self._logits64, self.target)
+
+    @cached_property
+    def confidence(self) -> Values:
+        """The largest probability, float64."""
+        return self._logits64.softmax(1).amax(1)
+
+    def value(self, of: str = "loss") -> Values:
+        """The objective whose gradient ``gradient(of)`` is, float64 and detached."""
+        return self._value(of, self._logits64)
+
+    def units(self) -> dict[str, Float[Tensor, "b u"]]:
+        """Spatial means of the recorded layers' outputs, ``{layer: (B, U)}``, in forward order."""
+        if not any(need.startswith("units") for need in self.needs):
+            raise UserError("this probe recorded no units; ask for them with Probe(…, needs=('units',))")
+        _ = self.logits
+        return self._units or {}
+
+    def _value(self, of: str, logits: Tensor) -> Values:
+        draw = lambda: image_uniform(self.seed, self.batch.index, of).to(logits.device)  # noqa: E731
+        return evaluate(of, logits, self.target, draw)

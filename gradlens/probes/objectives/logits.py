@@ -1,0 +1,53 @@
+"""Objectives that are a logit, or a difference of logits."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from gradlens.core.registry import objective
+from gradlens.core.types import UserError
+
+Logits = Float[Tensor, "b k"]
+Labels = Int[Tensor, "b"]
+Values = Float[Tensor, "b"]
+
+
+def at(logits: Logits, label: Labels) -> Values:
+    """Each image's logit at its label; soft labels ``(B, K)``, as mixup makes them, name no single one."""
+    if label.ndim != 1:
+        raise UserError("this objective is of one class an image, the labels are soft; use loss, or leave out mixup")
+    return logits.gather(1, label[:, None])[:, 0]
+
+
+@objective
+def true_logit(logits: Logits, target: Labels) -> Values:
+    """The logit of the label, ``f_y``."""
+    return at(logits, target)
+
+
+@objective
+def predicted_logit(logits: Logits, target: Labels) -> Values:
+    """The largest logit, ``max_k f_k``."""
+    return at(logits, logits.argmax(1))
+
+
+@objective
+def sampled_logit(logits: Logits, target: Labels, draw: Tensor | None = None, temperature: float = 0.5) -> Values:
+    """The logit of a class drawn from ``softmax(f / T)`` (Rodríguez-Muñoz et al. 2024, EdgeReg).
+
+    Nothing flows through the sampling. ``draw`` ``(B,)`` in [0, 1) picks the class.
+    """
+    if draw is None:
+        draw = torch.rand(len(logits), device=logits.device, dtype=torch.float64)
+    cumulative = (logits.detach().double() / temperature).softmax(1).cumsum(1)
+    label = torch.searchsorted(cumulative, draw[:, None].to(cumulative), right=True)[:, 0]
+    return at(logits, label.clamp(max=logits.shape[1] - 1))
+
+
+@objective
+def margin(logits: Logits, target: Labels) -> Values:
+    """``f_y − max_{k≠y} f_k``: positive where the image is classified right."""
+    own = at(logits, target)
+    return own - logits.scatter(1, target[:, None], -torch.inf).amax(1)

@@ -1,0 +1,163 @@
+"""One look at one batch: its logits, gradients, edges and units, each computed once and shared.
+
+Analyzers and penalties read the same object, so what is measured and what is trained against cannot
+drift apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from gradlens.core.memory import bytes_of, graph_bytes
+from gradlens.core.numbers import amount
+from gradlens.core.registry import edge_map
+from gradlens.core.types import Batch, UserError
+from gradlens.models.watching import full_float32
+from gradlens.probes.forward import Forward, Images, Mode, Values
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Result = TypeVar("Result")
+
+
+class ScaledGradient(NamedTuple):
+    """``direction · scale``, so that neither underflows: ``(B, C, H, W)`` as the model's, ``(B,)`` float64."""
+
+    direction: Images
+    scale: Values
+
+
+class Probe(Forward):
+    """What one model says and feels about one batch.
+
+    mode ``value`` measures: evaluation mode, frozen parameters. ``graph`` keeps the graph, so a
+    function of its gradients can be differentiated by the parameters. ``leaf`` hands each gradient
+    out as a leaf whose own gradient is the direction a finite-difference engine steps along.
+    ``needs`` names the units to record: ``units`` for every activation layer, ``units:NAME`` for one.
+    Where it names the gradients to come (``gradient:loss``), the last of them frees the graph, which is
+    faster; one that it does not name is then computed from a forward pass of its own.
+
+    Everything is kept until the probe goes, a ``with`` block ends or ``free`` is called; ``held`` says
+    how much that is.
+    """
+
+    def __init__(self, model: nn.Module, batch: Batch, mode: Mode = "value", seed: int = 0, needs: Iterable[str] = ()):
+        super().__init__(model, batch, mode, seed, needs)
+        self.free()
+
+    def gradient(self, of: str = "loss") -> Images:
+        """``grad[b] = ∂ objective_b / ∂ image_b``, ``(B, C, H, W)``, per unit pixel and signed.
+
+        ``of`` is any registered objective. Values below 1e-38 underflow here, not in
+        ``scaled_gradient``.
+        """
+        if self.mode == "value":
+            direction, scale = self.scaled_gradient(of)
+            return (direction * scale.view(-1, 1, 1, 1)).to(direction.dtype)
+        if of not in self._gradients:
+            self._gradients[of] = self._differentiated(of)
+        return self._gradients[of]
+
+    def scaled_gradient(self, of: str = "loss") -> ScaledGradient:
+        """The gradient as a vector–Jacobian product of the shared forward pass.
+
+        The objective's derivative with respect to the logits is formed in float64 and scaled to unit
+        size for each image before the backward pass, which a confident image would underflow.
+        """
+        if of not in self._gradients:
+            cotangent = self._cotangent(of)
+            scale = cotangent.abs().amax(1)
+            unit = cotangent / torch.where(scale > 0, scale, 1.0)[:, None]
+            self._gradients[of] = ScaledGradient(self._pulled_back(of, unit), scale)
+        return self._gradients[of]
+
+    def edges(self, name: str = "canny", **parameters: float) -> Float[Tensor, "b 1 h w"]:
+        """The images' edge map under a registered name, ``(B, 1, H, W)``."""
+        key = ("edges", name, *sorted(parameters.items()))
+        return self.once(key, lambda: edge_map.build(name)(self.batch.image, **parameters))
+
+    def once(self, key: Hashable, compute: Callable[[], Result]) -> Result:
+        """What a detached computation gives, kept under its key for whoever asks this probe again."""
+        if key not in self._kept:
+            with torch.no_grad():
+                self._kept[key] = compute()
+        return self._kept[key]
+
+    def at(self, image: Images) -> Probe:
+        """The same look at other pixels of the same label: attacked, corrupted, masked, edited by hand."""
+        if not isinstance(image, Tensor) or image.ndim != 4:
+            found = f"shape {tuple(image.shape)}" if isinstance(image, Tensor) else f"a {type(image).__name__}"
+            raise UserError(f"other pixels are {found}; wanted a tensor like probe.batch.image (B, C, H, W)")
+        there = Batch(image.detach(), self.target, self.batch.index)
+        return Probe(self.model, there, self.mode, self.seed, self.needs)
+
+    def show(self, of: str = "loss", edges: str = "canny", images: int = 8) -> Figure:
+        """Image, gradient and edges side by side, a row an image, at most so many; gray is a gradient of zero."""
+        from gradlens.session.looks import look_at
+
+        return look_at(self, of, edges, images)
+
+    @property
+    def held(self) -> dict[str, int]:
+        """The bytes that it keeps, by what they are: images, graph, gradients, edges and other maps."""
+        own = [self.batch.image, *self.model.parameters(), *self.model.buffers()]
+        graph = graph_bytes(vars(self)["logits"], own) if "logits" in vars(self) else 0
+        kept = {"graph": graph, "gradients": bytes_of(self._gradients), "maps": bytes_of(self._kept)}
+        return {"images": bytes_of(self.batch.image), **{name: size for name, size in kept.items() if size}}
+
+    def free(self) -> None:
+        """Let go of all but the images; what is asked for afterwards is computed anew."""
+        for name in [n for n in vars(self) if isinstance(getattr(type(self), n, None), cached_property)]:
+            delattr(self, name)
+        self._awaited = {n.removeprefix("gradient:") for n in self.needs if n.startswith("gradient:")}
+        self._spent, self._units = False, None
+        self._gradients: dict[str, Any] = {}
+        self._kept: dict[Hashable, Any] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.free()
+
+    def __repr__(self) -> str:
+        name = getattr(getattr(self.model, "card", None), "name", type(self.model).__name__)
+        count, *shape = self.batch.image.shape
+        held = ", ".join(f"{what} {amount(size)}" for what, size in self.held.items())
+        images = f"{count} image{'s' * (count != 1)} {' × '.join(map(str, shape))}"
+        return f"<Probe of {name}: {images}; keeps {held}>"
+
+    def _repr_html_(self) -> str:
+        from gradlens.session.looks import probe_page
+
+        return probe_page(self)
+
+    def _differentiated(self, of: str) -> Images:
+        """The gradient in the modes that train: with its graph, or as a leaf."""
+        value, keep = self._value(of, self.logits), self.mode == "graph"
+        (gradient,) = torch.autograd.grad(value.sum(), self.image, create_graph=keep, retain_graph=True)
+        return gradient if keep else gradient.detach().requires_grad_()
+
+    def _pulled_back(self, of: str, cotangent: Tensor) -> Images:
+        """The vector–Jacobian product, freeing the graph with the last gradient that is awaited."""
+        if self._spent:
+            del self.logits
+        last = self._awaited == {of}
+        self._awaited.discard(of)
+        with full_float32():
+            vector = cotangent.to(self.logits.dtype)
+            (product,) = torch.autograd.grad(self.logits, self.image, vector, retain_graph=not last)
+        self._spent = last
+        return product.contiguous()
+
+    def _cotangent(self, of: str) -> Float[Tensor, "b k"]:
+        with torch.enable_grad():
+            logits = self._logits64.detach().requires_grad_()
+            return torch.autograd.grad(self._value(of, logits).sum(), logits)[0]

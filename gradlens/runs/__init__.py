@@ -1,0 +1,1 @@
+"""What was measured, as plain data: a run, its folder and readings, comparisons. Needs no torch."""

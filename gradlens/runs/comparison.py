@@ -1,0 +1,159 @@
+"""``compare``: what two models, or two methods with training seeds, differ in, and how surely."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from gradlens.core.names import unknown
+from gradlens.core.table import Table
+from gradlens.core.types import UserError
+from gradlens.runs.comparable import check_comparable, check_distinct
+from gradlens.runs.comparison_text import EXPLORATORY, PRIMARY, as_table
+from gradlens.runs.differences import Pair
+from gradlens.runs.record import Run
+from gradlens.stats import inference
+
+# Columns that say which image it is, not what was measured.
+IDENTITY = ("index", "label", "prediction")
+MOST_PRIMARY = 5
+# Codes, and what stands beside a measure to judge it by: to be asked for by name.
+BESIDE = ("_flag", "_null", "_p")
+
+Runs = Sequence[Run] | Mapping[str, Run | Sequence[Run]]
+
+
+def compare(
+    runs: Runs,
+    *,
+    where: str | None = None,
+    columns: Sequence[str] | None = None,
+    primary: Sequence[str] | None = None,
+    reference: str | None = None,
+    smallest: Mapping[str, float] | None = None,
+) -> Table:
+    """The means of every measure that runs share, their differences with 95 % intervals, effect sizes and p.
+
+    runs: ``[run_a, run_b]`` or ``{"natural": run, "edge": run}`` compares checkpoints, image by image;
+    ``{"natural": [r0, r1, …], "edge": […]}`` compares methods, whose unit is the training seed: at least
+    two a group for an interval (Welch's t on the seeds' means), five for a claim. where: only images
+    for which this holds in every run. columns: only these measures. primary: the declared hypotheses,
+    at most five, by default those that the runs' analyzers declare: tested with Holm's correction; the
+    others are exploratory, with the correction of max-T permutations. reference: whom the others are
+    compared with, by default the first. smallest: the smallest effect of interest of a column in its
+    unit; says whether the interval is inside (equivalent), outside, or neither.
+
+    ``frame`` holds a row a measure and comparison: column, role, reference, other, n (images),
+    mean_reference, mean_other, difference (other − reference), low, high, effect (paired d_z, or Hedges'
+    g over seeds), superiority (P(other > reference), ties one half), p, p_adjusted, missing; for
+    methods also seeds_reference, seeds_other, boot_low, boot_high (hierarchical bootstrap over seeds
+    and images). Raises UserError for runs that did not measure the same thing.
+    """
+    groups = _groups(runs)
+    everything = [run for group in groups.values() for run in group]
+    notes = check_comparable(everything)
+    base = reference or next(iter(groups))
+    if base not in groups:
+        raise UserError(unknown("reference", base, groups))
+    plan = _plan(everything, columns, primary, smallest or {})
+    selected = {label: [run.select(where) for run in group] for label, group in groups.items()}
+    pairs = [Pair.of(selected, base, other, where) for other in groups if other != base]
+    frame = _adjusted(pairs, plan)
+    frame = _with_verdicts(frame, smallest) if smallest else frame
+    return as_table(frame, everything, where, [*notes, *plan.notes, *_on_dropped(pairs)])
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Which columns are compared, the declared ones first, and what to say about the choice."""
+
+    columns: list[str]
+    exploratory: NDArray[np.bool_]
+    notes: list[str]
+
+
+def _adjusted(pairs: Sequence[Pair], plan: _Plan) -> pd.DataFrame:
+    """Every pair's rows, the declared columns first, with Holm's correction over all of their tests."""
+    frame = pd.concat([pair.rows(plan.columns, plan.exploratory) for pair in pairs], ignore_index=True)
+    frame.insert(1, "role", np.tile(np.where(plan.exploratory, EXPLORATORY, PRIMARY), len(pairs)))
+    frame = frame.sort_values("role", key=lambda role: role == EXPLORATORY, kind="stable", ignore_index=True)
+    declared = frame["role"] == PRIMARY
+    frame.loc[declared, "p_adjusted"] = inference.holm(frame.loc[declared, "p"])
+    return frame
+
+
+def _on_dropped(pairs: Sequence[Pair]) -> list[str]:
+    return [f"{p.other}: {p.dropped:,} images that some run lacks were dropped" for p in pairs if p.dropped]
+
+
+def _with_verdicts(frame: pd.DataFrame, smallest: Mapping[str, float]) -> pd.DataFrame:
+    """Whether each interval lies within ± the smallest effect of interest, beyond it, or neither."""
+    bound = frame["column"].map(dict(smallest))
+    inside = (frame["low"] > -bound) & (frame["high"] < bound)
+    beyond = (frame["low"] > bound) | (frame["high"] < -bound)
+    stated = bound.notna() & frame["low"].notna()
+    verdict = np.select([~stated, inside, beyond], ["", "equivalent", "beyond"], "undecided")
+    return frame.assign(smallest=bound, verdict=verdict)
+
+
+def _groups(runs: Runs) -> dict[str, list[Run]]:
+    """Runs by label, each a list; raises UserError for fewer than two and for a name given twice."""
+    if isinstance(runs, Mapping):
+        groups = {str(k): [v] if isinstance(v, Run) else list(v) for k, v in runs.items()}
+    else:
+        labels = [getattr(run, "label", str(run)) for run in runs]
+        twice = next((name for name in labels if labels.count(name) > 1), None)
+        if twice:
+            raise UserError(
+                f"two runs are called {twice}; name them: {{'before': run_a, 'after': run_b}}, or before=FOLDER "
+                "after=FOLDER on the command line"
+            )
+        groups = {label: [run] for label, run in zip(labels, runs, strict=True)}
+    stray = next((run for group in groups.values() for run in group if not isinstance(run, Run)), None)
+    if stray is not None:
+        raise UserError(f"{type(stray).__name__} {str(stray)[:40]} is not a run; open folders with gl.Run.load(FOLDER)")
+    if len(groups) < 2:
+        raise UserError(f"{len(groups)} runs or groups given; a comparison needs two")
+    for label, group in groups.items():
+        if not group:
+            raise UserError(f"group {label} holds no run; give at least one, five for a claim about methods")
+        check_distinct(group, label)
+    return groups
+
+
+def _plan(
+    runs: Sequence[Run], columns: Sequence[str] | None, primary: Sequence[str] | None, smallest: Mapping[str, float]
+) -> _Plan:
+    shared = [c for c in measures(runs[0]) if all(c in measures(run) for run in runs[1:])]
+    for name in (*(columns or ()), *(primary or ()), *smallest):
+        if name not in shared:
+            raise UserError(unknown("column of every run", name, shared))
+    notes = []
+    if any(len(measures(run)) > len(shared) for run in runs):
+        notes.append("columns that some run lacks were left out")
+    declared = list(dict.fromkeys(primary or (c for run in runs for c in run.provenance.get("primary") or ())))
+    if columns and not primary:
+        declared = [c for c in declared if c in columns]
+    if len(declared) > MOST_PRIMARY and primary:
+        raise UserError(f"{len(primary)} primary columns; declare at most {MOST_PRIMARY}, the others are exploratory")
+    if len(declared) > MOST_PRIMARY:
+        notes.append(f"{len(declared)} columns are declared primary; the first {MOST_PRIMARY} were taken")
+    chosen = list(
+        dict.fromkeys([*declared[:MOST_PRIMARY], *(columns or (c for c in shared if not _plain(c).endswith(BESIDE)))])
+    )
+    return _Plan(chosen, np.arange(len(chosen)) >= len(declared[:MOST_PRIMARY]), notes)
+
+
+def measures(run: Run) -> list[str]:
+    """The columns that hold a measure of each image."""
+    numeric = run.samples.select_dtypes(["number", "bool"]).columns
+    return [c for c in numeric if c not in IDENTITY]
+
+
+def _plain(column: str) -> str:
+    """A column's name without its objective and parameters."""
+    return column.partition("[")[0].partition("@")[0]

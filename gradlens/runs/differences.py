@@ -1,0 +1,151 @@
+"""The differences of two groups of runs on their common images: a row a column."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from gradlens.runs.comparable import common_images
+from gradlens.runs.record import Run
+from gradlens.stats import inference
+from gradlens.stats.separation import auc
+
+Values = NDArray[np.float64]
+TOO_FEW_SEEDS = (
+    "an interval over training seeds needs 2 runs a group, and a claim 5 (t = 2.78 with five seeds, 4.30 with three)"
+)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two groups of runs by name, the images that all of them hold, and whether images or seeds are the unit."""
+
+    reference: str
+    first: Sequence[Run]
+    other: str
+    second: Sequence[Run]
+    images: pd.Index
+    dropped: int
+    over_seeds: bool
+
+    @classmethod
+    def of(cls, groups: Mapping[str, Sequence[Run]], reference: str, other: str, where: str | None) -> Pair:
+        """Align the runs; seeds are the unit where any group has several. Raises UserError where no image is shared."""
+        runs = [(name, run) for name in (reference, other) for run in groups[name]]
+        images = common_images(runs, where)
+        held = pd.unique(np.concatenate([run.samples["path"].to_numpy(object) for _, run in runs]))
+        over_seeds = any(len(group) > 1 for group in groups.values())
+        dropped = len(held) - len(images)
+        return cls(reference, groups[reference], other, groups[other], images, dropped, over_seeds)
+
+    def rows(self, columns: Sequence[str], exploratory: NDArray[np.bool_]) -> pd.DataFrame:
+        """A row a column; only the exploratory ones have their p adjusted, for each other."""
+        values = [self._values(run, columns) for run in (*self.first, *self.second)]
+        known = np.asarray(np.logical_and.reduce([np.isfinite(v) for v in values]))
+        values = [np.where(known, v, np.nan) for v in values]
+        a, b = values[: len(self.first)], values[len(self.first) :]
+        frame = _seed_rows(a, b) if self.over_seeds else _paired_rows(a[0], b[0])
+        names = {"column": list(columns), "reference": self.reference, "other": self.other, "n": known.sum(0)}
+        frame = pd.concat([pd.DataFrame(names), frame], axis=1)
+        frame["missing"] = [self._why_absent(c) or why for c, why in zip(columns, frame["missing"], strict=True)]
+        tested = exploratory & frame["p"].notna().to_numpy()
+        frame.loc[tested, "p_adjusted"] = self._max_t([v[:, tested] for v in a], [v[:, tested] for v in b])
+        return frame
+
+    def _values(self, run: Run, columns: Sequence[str]) -> Values:
+        """``(images, k)``; NaN for what the run lacks."""
+        table = run.samples.set_index("path").reindex(columns=list(columns))
+        return table.loc[self.images].to_numpy(np.float64, na_value=np.nan)
+
+    def _why_absent(self, column: str) -> str:
+        for label, runs in ((self.reference, self.first), (self.other, self.second)):
+            for run in runs:
+                if column not in run.samples:
+                    return f"not measured in {label}"
+                if not np.isfinite(run.samples[column].to_numpy(np.float64)).any():
+                    return f"not a number for any image of {label}"
+        return ""
+
+    def _max_t(self, a: Sequence[Values], b: Sequence[Values]) -> Values:
+        if not self.over_seeds:
+            return inference.sign_flip_max_t(b[0] - a[0])
+        means = np.stack([np.nanmean(values, axis=0) for values in (*a, *b)])
+        return inference.relabel_max_t(means, np.arange(len(means)) >= len(a))
+
+
+def _paired_rows(a: Values, b: Values) -> pd.DataFrame:
+    """Columns ``(images, k)`` of one run each; images are the sample."""
+    return pd.DataFrame([_paired_row(x[np.isfinite(x)], y[np.isfinite(y)]) for x, y in zip(a.T, b.T, strict=True)])
+
+
+def _paired_row(a: Values, b: Values) -> dict[str, Any]:
+    difference = b - a
+    estimate = inference.paired_t(difference)
+    return {
+        "mean_reference": _mean(a),
+        "mean_other": _mean(b),
+        "difference": estimate.value,
+        "low": estimate.low,
+        "high": estimate.high,
+        "effect": inference.d_z(difference),
+        "superiority": inference.share_greater(difference),
+        "p": estimate.p,
+        "p_adjusted": np.nan,
+        "missing": _why_no_interval(a, b),
+    }
+
+
+def _why_no_interval(a: Values, b: Values) -> str:
+    if len(a) < 2:
+        return "only one image has it in every run" if len(a) else "no image has it in every run"
+    if inference.equal(a) and inference.equal(b):
+        return "constant over images"
+    if not (b - a).any():
+        return "equal on every image"
+    return "the difference is the same on every image" if inference.equal(b - a) else ""
+
+
+def _seed_rows(a: Sequence[Values], b: Sequence[Values]) -> pd.DataFrame:
+    """Columns ``(images, k)`` of several runs a group; training seeds are the sample."""
+    counts = np.isfinite(a[0]).sum(0)
+    divisor = np.where(counts > 0, counts, np.nan)
+    means = [np.stack([np.nansum(values, axis=0) / divisor for values in group]) for group in (a, b)]
+    rows = pd.DataFrame([_seed_row(x, y) for x, y in zip(means[0].T, means[1].T, strict=True)])
+    low, high = inference.hierarchical_bootstrap(a, b)
+    absent = rows["missing"] != ""
+    rows.insert(5, "boot_low", np.where(absent, np.nan, low))
+    rows.insert(6, "boot_high", np.where(absent, np.nan, high))
+    return rows.assign(seeds_reference=len(a), seeds_other=len(b))
+
+
+def _seed_row(a: Values, b: Values) -> dict[str, Any]:
+    estimate = inference.welch_t(a, b)
+    return {
+        "mean_reference": _mean(a),
+        "mean_other": _mean(b),
+        "difference": estimate.value,
+        "low": estimate.low,
+        "high": estimate.high,
+        "effect": inference.hedges_g(a, b),
+        "superiority": auc(np.concatenate([a, b]), np.arange(len(a) + len(b)) >= len(a)),
+        "p": estimate.p,
+        "p_adjusted": np.nan,
+        "missing": _why_no_seed_interval(a, b),
+    }
+
+
+def _why_no_seed_interval(a: Values, b: Values) -> str:
+    if not np.isfinite(a).all():
+        return "no image has it in every run"
+    if min(len(a), len(b)) < 2:
+        return TOO_FEW_SEEDS
+    return "the same in every seed" if inference.equal(a) and inference.equal(b) else ""
+
+
+def _mean(values: Values) -> float:
+    return float(values.mean()) if len(values) else np.nan

@@ -1,0 +1,95 @@
+"""The history of a training, as figures read it, and what a folder holds. Knows files, not torch."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import typing
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from gradlens.core.types import UserError, digest
+from gradlens.runs.record import Run
+
+FILES = ("history.csv", "config.json", "last.pt")
+SEED = re.compile(r"s\d+")
+
+
+@dataclass(frozen=True)
+class History:
+    """One training: how well it did after each epoch, and its recipe.
+
+    frame: a row an epoch, with the columns of ``history.csv``; accuracies are shares. config: the fields of
+    ``TrainConfig`` as plain values. summary and provenance are named as a run's, so that labels and looks are
+    given to both alike.
+    """
+
+    frame: pd.DataFrame
+    config: dict[str, Any]
+    summary: dict[str, Any]
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """The folder's name, or its parent's for a seed (``s0``, ``s1``, …), so that seeds of one recipe share it."""
+        return str(self.summary["model"])
+
+    @property
+    def finished(self) -> bool:
+        """Whether every epoch of the recipe is there; not so when it diverged or goes on."""
+        return len(self.frame) >= self.config["epochs"]
+
+    @property
+    def hash(self) -> str:
+        """Identifies recipe and numbers, for a figure's metadata."""
+        recipe = {name: value for name, value in self.config.items() if name != "out"}
+        return digest([recipe, self.frame.to_csv(index=False)])
+
+    @classmethod
+    def load(cls, folder: str | Path) -> History:
+        """Read a folder of ``gradlens train``; raises UserError where no epoch is finished or a file is damaged."""
+        path = Path(folder)
+        if not (path / "history.csv").exists():
+            raise UserError(f"{path} holds no history of a training; give a folder of gradlens train with a done epoch")
+        if not (path / "config.json").exists():
+            raise UserError(f"{path} has no config.json, which older versions did not write; train again")
+        try:
+            config = json.loads((path / "config.json").read_text())
+            frame = pd.read_csv(path / "history.csv")
+            complete = bool(len(frame)) and {"epoch", "val_top1", "val_pgd10"} <= set(frame) and "epochs" in config
+        except (OSError, ValueError, TypeError) as error:
+            raise UserError(f"{path} is damaged ({' '.join(str(error).split())}); train again") from None
+        if not complete:
+            raise UserError(f"{path} is damaged (an epoch, val_top1, val_pgd10 or epochs is missing); train again")
+        name = path.resolve()
+        label = (name.parent if SEED.fullmatch(name.name) else name).name
+        return cls(frame, config, {"model": label})
+
+
+def load_drawable(folder: str | Path, where: str | None = None) -> Run | History:
+    """What a folder holds: a run, of whose images ``where`` selects some, or the history of a training."""
+    path = Path(folder)
+    if (path / "run.json").exists() or not any((path / name).exists() for name in FILES):
+        return Run.load(path).select(where)
+    if where:
+        raise UserError(f"'{where}' selects images, and {path} is a training, which has none; leave it out")
+    return History.load(path)
+
+
+def check_kind(name: str, method: Callable, given: Sequence[Run | History]) -> None:
+    """Refuse runs where a figure draws trainings, and the reverse; its first parameter's annotation says which."""
+    first = next(iter(inspect.signature(method).parameters))
+    wanted = History if History in typing.get_args(typing.get_type_hints(method).get(first)) else Run
+    wrong = next((one for one in given if not isinstance(one, wanted)), None)
+    if wrong is None:
+        return
+    if wanted is History:
+        raise UserError(
+            f"figure {name} draws trainings, and {wrong.label} is an analysis; give folders of gradlens train"
+        )
+    raise UserError(f"figure {name} draws analyses, and {wrong.label} is a training; give folders of gradlens analyze")

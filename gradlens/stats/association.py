@@ -1,0 +1,98 @@
+"""How one number a model goes with another, when models come in families."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import ndtri
+
+from gradlens.stats.inference import equal
+from gradlens.stats.intervals import MISSING, Interval
+
+# With three models ρ can only be ±1 or ±0.5.
+FEWEST_MODELS = 4
+FEWEST_FAMILIES = 3
+
+
+def spearman(x: ArrayLike, y: ArrayLike) -> float:
+    """Spearman's rank correlation: 1 the same order, 0 none, −1 the reverse; missing for too few or constant values."""
+    x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    return _correlation(_ranks(x), _ranks(y)) if len(x) >= FEWEST_MODELS else math.nan
+
+
+def spearman_within(x: ArrayLike, y: ArrayLike, family: ArrayLike) -> float:
+    """Rank correlation after each family's mean rank is taken out: what is left when families are told apart.
+
+    Missing where no family has two models, or too few models are left over the families' means.
+    """
+    _, member = np.unique(np.asarray(family), return_inverse=True)
+    if len(member) - member.max(initial=0) - 1 < FEWEST_MODELS - 1:
+        return math.nan
+    rest = []
+    for values in (x, y):
+        ranks = _ranks(np.asarray(values, dtype=np.float64))
+        rest.append(ranks - (np.bincount(member, ranks) / np.bincount(member))[member])
+    return _correlation(*rest)
+
+
+def leave_one_out(x: ArrayLike, y: ArrayLike, family: ArrayLike) -> tuple[float, float]:
+    """Smallest and largest ``spearman`` when one family is left out: how much any single one decides."""
+    x, y, family = np.asarray(x), np.asarray(y), np.asarray(family)
+    found = [spearman(x[family != one], y[family != one]) for one in np.unique(family)]
+    known = [rho for rho in found if math.isfinite(rho)]
+    return (min(known), max(known)) if len(known) > 1 else (math.nan, math.nan)
+
+
+def family_bootstrap(
+    x: ArrayLike, y: ArrayLike, family: ArrayLike, level: float = 0.95, draws: int = 1000, seed: int = 0
+) -> tuple[float, float]:
+    """Percentile interval of ``spearman`` when whole families are drawn with replacement.
+
+    Models of one family resemble each other and do not count as independent. Rough below some ten
+    families; missing below three.
+    """
+    x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    names, member = np.unique(np.asarray(family), return_inverse=True)
+    if len(names) < FEWEST_FAMILIES:
+        return math.nan, math.nan
+    members = [np.flatnonzero(member == k) for k in range(len(names))]
+    rng = np.random.default_rng(seed)
+    found = []
+    for _ in range(draws):
+        rows = np.concatenate([members[k] for k in rng.integers(len(names), size=len(names))])
+        found.append(spearman(x[rows], y[rows]))
+    known = np.asarray(found)[np.isfinite(found)]
+    if len(known) < draws / 2:
+        return math.nan, math.nan
+    low, high = np.quantile(known, ((1 - level) / 2, (1 + level) / 2))
+    return float(low), float(high)
+
+
+def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    from scipy.stats import rankdata
+
+    return rankdata(values)
+
+
+def _correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    if equal(a) or equal(b):
+        return math.nan
+    a, b = a - a.mean(), b - b.mean()
+    return float(a @ b / math.sqrt((a @ a) * (b @ b)))
+
+
+def spearman_interval(x: ArrayLike, y: ArrayLike, level: float = 0.95) -> Interval:
+    """Spearman's ρ with limits on Fisher's scale, ``(rho, low, high)``; pairs with a missing value are left out.
+
+    The standard error is ``√((1 + ρ²/2) / (n − 3))`` (Bonett & Wright 2000). Missing below four pairs and
+    for constant values; for models, which come in families, see ``association.family_bootstrap``.
+    """
+    x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    known = np.isfinite(x) & np.isfinite(y)
+    n, rho = int(known.sum()), spearman(x[known], y[known])
+    if not abs(rho) < 1:
+        return rho, *MISSING
+    half = ndtri((1 + level) / 2) * math.sqrt((1 + rho**2 / 2) / (n - 3))
+    return rho, math.tanh(math.atanh(rho) - half), math.tanh(math.atanh(rho) + half)

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from torch import nn
+
+from gradlens.core.types import Batch
+from gradlens.training.engines._agreement import agreement, kink
+from gradlens.training.engines._double_backward import double_backward
+from gradlens.training.engines._finite_difference import FiniteDifference
+from gradlens.training.engines._step import Penalty, StepStats
+
+LOG = logging.getLogger("gradlens")
+LARGEST_KINK = 0.1
+
+
+@dataclass
+class CheckedFiniteDifference:
+    """Finite differences for as long as they agree with double backward, which they are checked against.
+
+    A check takes the cosine of the two engines' penalty gradients on the first ``check_images`` of a batch: in
+    the first step that has a penalty and in every ``check_every``-th after it (0: the first alone). Below
+    ``lowest_cosine`` the steps up to the next check run on double backward, and a warning says so; where double
+    backward is not possible there is nothing to compare with, and it says that. The kink alarm goes with the
+    first check.
+    """
+
+    fast: FiniteDifference = field(default_factory=FiniteDifference)
+    check_every: int = 200
+    check_images: int = 32
+    lowest_cosine: float = 0.99
+    _steps: int = field(default=0, init=False)
+    _fallen: bool = field(default=False, init=False)
+
+    def __call__(
+        self,
+        model: nn.Module,
+        batch: Batch,
+        penalty: Penalty,
+        weight: float,
+        *,
+        loss_weight: float = 1.0,
+        seed: int = 0,
+    ) -> StepStats:
+        found: dict[str, Any] = {}
+        if weight != 0:
+            due = self._steps % self.check_every == 0 if self.check_every else self._steps == 0
+            found = self._checked(model, batch[slice(0, self.check_images)], penalty, seed) if due else {}
+            self._steps += 1
+        engine = double_backward if self._fallen else self.fast
+        return replace(engine(model, batch, penalty, weight, loss_weight=loss_weight, seed=seed), **found)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run needs to check, and to have fallen back, where this one would."""
+        return {"steps": self._steps, "fallen": self._fallen}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._steps, self._fallen = state["steps"], state["fallen"]
+
+    def _checked(self, model: nn.Module, some: Batch, penalty: Penalty, seed: int) -> dict[str, float]:
+        found = {"kink": self._alarm(model, some, penalty, seed)} if self._steps == 0 else {}
+        try:
+            found["cosine"] = agreement(self.fast, model, some, penalty, seed)
+        except RuntimeError as error:
+            reason = str(error).partition("\n")[0]
+            LOG.warning("finite differences cannot be checked, double backward fails: %s", reason)
+            return found
+        LOG.info("step %d: cosine of finite differences with double backward %.5f", self._steps, found["cosine"])
+        self._choose(found["cosine"])
+        return found
+
+    def _choose(self, cosine: float) -> None:
+        # A cosine that is not a number is no agreement.
+        fallen = not cosine >= self.lowest_cosine
+        if fallen != self._fallen:
+            now = "double backward, about 1.5 times as slow" if fallen else "finite differences again"
+            LOG.warning("cosine with double backward %.4f, %.4g is wanted: on with %s", cosine, self.lowest_cosine, now)
+        self._fallen = fallen
+
+    def _alarm(self, model: nn.Module, some: Batch, penalty: Penalty, seed: int) -> float:
+        ratio = kink(self.fast, model, some, penalty, seed)
+        if ratio > LARGEST_KINK or math.isinf(ratio):
+            LOG.warning(
+                "the network has kinks that finite differences step over (%.2g; smooth is below 0.03): functions such "
+                "as clamp, abs or hardswish; swap them, or train with the engine double_backward",
+                ratio,
+            )
+        return ratio

@@ -1,0 +1,146 @@
+"""What the loss is taken at: the images, attacked ones, or noisy ones; and TRADES, which takes it at both.
+
+Attacks see the network in evaluation mode (BatchNorm by its running statistics) with frozen weights, in the
+precision of training, and start anew in every epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gradlens.core.names import parse_spec, unknown
+from gradlens.core.registry import typed_parameters
+from gradlens.core.seeds import image_uniform
+from gradlens.core.types import Batch, UserError
+from gradlens.models.watching import full_float32
+from gradlens.probes.attacks import attack
+from gradlens.probes.objectives.probabilities import loss
+from gradlens.probes.probe import Probe
+from gradlens.training.engines import StepStats
+
+EPS = 4 / 255
+
+
+class Moment(NamedTuple):
+    """When in training: the epoch with its fraction, and the seed of what is drawn in it."""
+
+    epoch: float
+    seed: int
+
+
+Place = Callable[[nn.Module, Batch, Moment], Batch]
+
+
+def natural(model: nn.Module, batch: Batch, moment: Moment) -> Batch:
+    """The images as they are."""
+    return batch
+
+
+def pgd(
+    model: nn.Module,
+    batch: Batch,
+    moment: Moment,
+    eps: float = EPS,
+    steps: int = 3,
+    step_size: float | None = None,
+    norm: str = "linf",
+    random_start: bool = True,
+    keep_worst: bool = False,
+    warmup: float = 0.0,
+) -> Batch:
+    """PGD adversarial training (Madry et al. 2018); the step grows to its size over ``warmup`` epochs."""
+    size = (2.5 * eps / max(steps, 1) if step_size is None else step_size) * _grown(moment.epoch, warmup)
+    where = {"norm": norm, "random_start": random_start, "keep_worst": keep_worst}
+    steps_of = {"eps": eps, "steps": steps, "step_size": size}
+    return _attacked("pgd", model, batch, moment, **steps_of, **where)  # type: ignore[arg-type]
+
+
+def fgsm(
+    model: nn.Module,
+    batch: Batch,
+    moment: Moment,
+    eps: float = EPS,
+    step_size: float | None = None,
+    random_start: bool = True,
+) -> Batch:
+    """Fast adversarial training (Wong et al. 2020), a step of 1.25 eps from noise; collapses when trained long."""
+    return _attacked("fgsm", model, batch, moment, eps=eps, step_size=step_size, random_start=random_start)
+
+
+def noise(model: nn.Module, batch: Batch, moment: Moment, eps: float = 2 / 255) -> Batch:
+    """Uniform noise of up to eps a pixel: whether leaving the images is what matters, without an attack."""
+    check_radius(eps)
+    uniform = image_uniform(moment.seed, batch.index, "training/noise", batch.image.shape[1:]).to(batch.image)
+    return Batch((batch.image + (2 * uniform - 1) * eps).clamp(0, 1), batch.target, batch.index)
+
+
+PLACES: dict[str, Place] = {f.__name__: f for f in (natural, pgd, fgsm, noise)}
+
+
+def trades_step(
+    model: nn.Module,
+    batch: Batch,
+    moment: Moment,
+    loss_weight: float,
+    eps: float = EPS,
+    steps: int = 10,
+    step_size: float | None = None,
+    beta: float = 6.0,
+) -> StepStats:
+    """``CE(x) + β KL(p(x) ‖ p(x'))``, x' where the divergence is largest in the ball (Zhang et al. 2019)."""
+    check_radius(eps)
+    with full_float32():
+        probabilities = Probe(model, batch).logits.detach().softmax(1)
+        # Its cross-entropy is the divergence up to a constant.
+        soft = Batch(batch.image, probabilities, batch.index)
+        there = pgd(model, soft, moment, eps, steps, step_size)
+        clean, moved = model(batch.image), model(there.image)
+        ce = loss(clean, batch.target).mean()
+        divergence = _divergence(clean, moved)
+        (loss_weight * (ce + beta * divergence)).backward()
+    return StepStats(float(ce.detach()), float(divergence.detach()), "trades")
+
+
+def choose_place(spec: str) -> Place:
+    """``pgd:eps=8/255,steps=10`` → where the loss is taken."""
+    return _chosen(spec, PLACES)
+
+
+def choose_trades(spec: str) -> Callable[..., StepStats] | None:
+    """TRADES with its parameters, or None where another method is named."""
+    return _chosen(spec, {"trades": trades_step}) if parse_spec(spec)[0] == "trades" else None
+
+
+def check_radius(eps: float) -> None:
+    if not 0 <= eps <= 1:
+        raise UserError(f"eps is {eps:g}; wanted a radius in pixels of [0, 1], such as 4/255")
+
+
+def _chosen(spec: str, known: dict[str, Callable]) -> Callable:
+    name, text = parse_spec(spec)
+    if name not in known:
+        raise UserError(unknown("method", name, [*PLACES, "trades"]))
+    parameters = typed_parameters(known[name], text, f"method '{name}'")
+    check_radius(parameters.get("eps", EPS))
+    return partial(known[name], **parameters)
+
+
+def _attacked(name: str, model: nn.Module, batch: Batch, moment: Moment, **options: float | str | None) -> Batch:
+    probe = Probe(model, batch, seed=moment.seed, needs=("gradient:loss",))
+    found = attack(probe, name, **options)  # type: ignore[arg-type]
+    return Batch(found.batch.image, batch.target, batch.index)
+
+
+def _grown(epoch: float, warmup: float) -> float:
+    return min(1.0, epoch / warmup) if warmup else 1.0
+
+
+def _divergence(clean: Tensor, moved: Tensor) -> Tensor:
+    p, q = torch.log_softmax(clean, 1), torch.log_softmax(moved, 1)
+    return F.kl_div(q, p, reduction="batchmean", log_target=True)
