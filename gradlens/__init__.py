@@ -20,10 +20,10 @@ _HOME = {
     "Preprocess": "core.types",
     "UserError": "core.types",
     "Interrupted": "core.types",
-    "Probe": "probes.probe",
-    "Run": "runs.record",
+    "Probe": "session.probe",
+    "Run": "session.run",
     "Table": "core.table",
-    "analyze": "analysis.analyze",
+    "analyze": "session.analyze",
     "attack": "probes.attacks",
     "attribution": "probes.attribution",
     "compare": "runs.comparison",
@@ -34,7 +34,7 @@ _HOME = {
     "load_model": "models",
     "measure": "analysis.rows",
     "methods": "core.registry",
-    "probe": "probes.opening",
+    "probe": "session.probe",
     "swap_activations": "models",
     "train": "training.train",
     "TrainConfig": "training.config",
@@ -43,7 +43,6 @@ _HOME = {
 __all__ = sorted(_HOME)
 
 if TYPE_CHECKING:
-    from gradlens.analysis.analyze import analyze as analyze
     from gradlens.analysis.rows import measure as measure
     from gradlens.core.registry import methods as methods
     from gradlens.core.table import Table as Table
@@ -58,12 +57,13 @@ if TYPE_CHECKING:
     from gradlens.probes.attacks import attack as attack
     from gradlens.probes.attribution import attribution as attribution
     from gradlens.probes.opening import input_gradient as input_gradient
-    from gradlens.probes.opening import probe as probe
-    from gradlens.probes.probe import Probe as Probe
     from gradlens.report import write_report as write_report
     from gradlens.runs.comparison import compare as compare
     from gradlens.runs.leaderboard import leaderboard as leaderboard
-    from gradlens.runs.record import Run as Run
+    from gradlens.session.analyze import analyze as analyze
+    from gradlens.session.probe import Probe as Probe
+    from gradlens.session.probe import probe as probe
+    from gradlens.session.run import Run as Run
     from gradlens.training.config import TrainConfig as TrainConfig
     from gradlens.training.train import train as train
 

@@ -14,9 +14,11 @@ from matplotlib.figure import Figure
 from synthetic import synthetic
 
 from gradlens import Run
+from gradlens.core.names import with_limits
 from gradlens.core.registry import figure as figures
 from gradlens.plotting import paper_style
 from gradlens.runs.history import History
+from gradlens.runs.record import accuracies
 from gradlens.stats.intervals import mean_interval
 
 GRID = np.linspace(0.01, 0.15, 15)
@@ -130,11 +132,10 @@ def _attacked(samples: pd.DataFrame, rng: np.random.Generator, seed: int) -> Non
 
 
 def _summary(samples: pd.DataFrame, summary: dict[str, Any]) -> dict[str, Any]:
-    found = {**summary, "top1": 100 * float(samples["correct"].mean())}
+    found = {**summary, **accuracies(samples)}
     found |= {"l1_mean": float(samples["l1"].mean()), "l1_median": float(samples["l1"].median())}
     for column in ("edge_partial_contour", "edge_auc_canny"):
-        ends = (f"{column}_{end}" for end in ("mean", "low", "high"))
-        found |= dict(zip(ends, mean_interval(samples[column]), strict=True))
+        found |= with_limits(f"{column}_mean", mean_interval(samples[column]))
     return {**found, f"robust_accuracy{ATTACK}": 100 * float(samples[f"robust{ATTACK}"].mean())}
 
 

@@ -246,8 +246,11 @@ def test_histogram_is_numpys(cnn, few):
     found = counted(probe, "loss")["counts"][:, 1:-1]
     for row, values in zip(found, exact, strict=True):
         expected, _ = np.histogram(values, Histogram.edges())
-        # A value at a bin's very edge may fall on either side.
-        assert np.abs(row - expected).sum() <= 4
+        # The exponent is float32, about 1e-6 of 14 decades or 4e-5 of a bin: what lies as near to an edge may fall
+        # on either side of it, and is then missed by one bin and found by its neighbour.
+        place = Histogram.PER_DECADE * np.log10(values[values > 0])
+        at_an_edge = (np.abs(place - np.rint(place)) < 1e-4).sum()
+        assert np.abs(row - expected).sum() <= 2 * at_an_edge < 0.001 * len(values)
         assert expected.sum() > 0.99 * len(values)
 
 

@@ -322,7 +322,7 @@ def test_an_image_with_a_dead_channel_is_left_out_and_counted(few):
     probe = planted(few, gradient)
     found, expected = (summary_of(fitted(p), p).scalars for p in (probe, sound))
     assert (found["images_with_zero_share"], expected["images_with_zero_share"]) == (1, 0)
-    for name in ("g_over_r_mean", "g_over_b_low", "asymmetry_f", "asymmetry_distance", "log_ratio_b_mean"):
+    for name in ("g_over_r_mean", "g_over_b_mean_low", "asymmetry_f", "asymmetry_distance", "log_ratio_b_mean"):
         assert found[name] == pytest.approx(expected[name]), name
 
 
@@ -335,7 +335,7 @@ def test_gray_images_carry_no_channel_claim(channels, few):
     assert columns["share_r"].isfinite().all()
     assert columns["color_axis_1"].isnan().all()
     scalars, arrays, missing = summary_of(chosen, probe)
-    assert {name.rpartition("_")[0] for name in scalars} == {"luminance_coherence"}
+    assert set(scalars) == {f"luminance_coherence_mean{end}" for end in ("", "_low", "_high")}
     assert set(missing.values()) == {GRAY}
     wanted = {reading.key for reading in chosen.readings}
     assert wanted - set(scalars) == set(missing)
@@ -431,7 +431,7 @@ def test_an_asymmetry_of_both_is_split_into_both(few):
     scalars = chosen.summarize(frame(probe, columns), {}).scalars
     assert scalars["r_over_b_model_mean"] == pytest.approx(6, rel=1e-5)
     assert scalars["r_over_b_image_mean"] == pytest.approx(stats.gmean(size[:, 0] / size[:, 2]), rel=1e-5)
-    assert scalars["r_over_b_image_low"] < scalars["r_over_b_image_mean"] < scalars["r_over_b_image_high"]
+    assert scalars["r_over_b_image_mean_low"] < scalars["r_over_b_image_mean"] < scalars["r_over_b_image_mean_high"]
 
 
 def test_control_images_keep_label_and_are_what_they_are_called(few):

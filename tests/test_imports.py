@@ -110,19 +110,12 @@ each_module = pytest.mark.parametrize("module", MODULES)
 SOURCES = {module: file.read_text() for module, file in MODULES.items()}
 
 
-# Run and Probe still draw themselves and look again: to be cut next.
-DRAW_THEMSELVES = ("gradlens.runs.record", "gradlens.probes.probe", "gradlens.report._readings")
-
-
 @each_module
-def test_file_imports_only_from_rooms_below(module, request):
-    if module in DRAW_THEMSELVES:
-        request.applymarker(pytest.mark.xfail(strict=True))
+def test_file_imports_only_from_rooms_below(module):
     assert room_of(module) in RANK, f"give {room_of(module)} its line in {Path(__file__).name}"
     assert upward(module, SOURCES[module]) == []
 
 
-@pytest.mark.xfail(strict=True)
 def test_no_circle_of_files_not_even_inside_a_room():
     assert circles({m: [o for o in own_imports(s) if o != m] for m, s in SOURCES.items()}) == []
 

@@ -165,7 +165,7 @@ def test_the_card_shows_the_headline_numbers_with_their_intervals():
     said = texts(drawn("model_card", run))
     share, low, high = share_interval(int(run.samples["correct"].sum()), 200)
     assert [f"{100 * share:.1f}", f"{100 * low:.1f} … {100 * high:.1f}"] == said[said.index("top-1 (%)") + 1 :][:2]
-    edge = [run.summary[f"edge_partial_contour_{end}"] for end in ("mean", "low", "high")]
+    edge = [run.summary[f"edge_partial_contour_mean{end}"] for end in ("", "_low", "_high")]
     assert [f"{edge[0]:.3g}", f"{edge[1]:.3g} … {edge[2]:.3g}"] == said[said.index("edges, partial") + 1 :][:2]
     assert f"{run.summary['l1_mean']:.3g}" == said[said.index("L1 norm, mean") + 1]
     assert "   median" not in said

@@ -117,7 +117,11 @@ def test_loss_gradient_of_confident_images_keeps_float32s_precision(cnn, digits)
     sure = [i for i, p in enumerate(Probe(model, digits).logits.detach().softmax(1).amax(1)) if p == 1][:32]
     batch = Batch(digits.image[sure], Probe(model, digits).prediction[sure], digits.index[sure])
     assert len(batch) == 32
-    assert relative_error(Probe(model, batch).gradient(), exact_loss_gradient(model, batch)).max() < 1e-5
+    # A probability's relative error is the absolute error of its logits, float32's of numbers up to 100 and over.
+    unit = torch.finfo(torch.float32).eps * Probe(model, batch).logits.detach().abs().amax()
+    error = relative_error(Probe(model, batch).gradient(), exact_loss_gradient(model, batch))
+    assert error.max() < 4 * unit < 1e-4
+    assert error.median() < 1e-5
 
 
 def test_loss_gradient_of_random_images_keeps_float32s_precision(cnn):

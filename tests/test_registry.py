@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import gradlens as gl
-from gradlens.core.names import number, parse_spec, snake_case, split_specs, suffix
+from gradlens.core.names import as_number, parse_spec, snake_case, split_specs, suffix
 from gradlens.core.registry import KINDS, Registry, edge_map, load_plugin, objective, typed_parameters
 from gradlens.core.types import UserError
 from gradlens.probes.probe import Probe
@@ -108,13 +108,13 @@ def test_comma_separates_methods_or_parameters(text, expected):
 
 @pytest.mark.parametrize(("text", "value"), [("0.1", 0.1), ("4/255", 4 / 255), (".5", 0.5), ("1e-3", 1e-3), ("-2", -2)])
 def test_number_may_be_a_fraction(text, value):
-    assert number(text) == value
+    assert as_number(text) == value
 
 
 @pytest.mark.parametrize("text", ["", "a", "1/2/3", "1/"])
 def test_number_must_be_one(text):
     with pytest.raises(ValueError, match="could not convert"):
-        number(text)
+        as_number(text)
 
 
 # --- typed parameters

@@ -23,11 +23,12 @@ from report_runs import made_run
 from gradlens import Run, compare
 from gradlens.cli.main import main
 from gradlens.plotting import draw
+from gradlens.plotting.signed import in_gray
 from gradlens.report import write_report
 from gradlens.report._columns import tables
 from gradlens.report._encode import DOUBLE_ERROR, FLOAT_ERROR, encode
 from gradlens.report._figures import draw_all
-from gradlens.report._pictures import SIDE, cards, displayed, picture
+from gradlens.report._pictures import SIDE, cards, picture
 
 EVIL = """<script>alert("x")</script>'"><img src=x onerror=alert(1)>&amp;{{ 7 * 7 }}</script>"""
 
@@ -206,7 +207,7 @@ def test_pictures_are_those_of_the_gallery(runs):
     drawn = draw("gradient_gallery", runs)
     shown = [ax.images[0].get_array() for ax in drawn.axes if ax.images]
     for gradient in gradients:
-        expected = displayed(gradient.transpose(1, 2, 0), limit)
+        expected = in_gray(gradient.transpose(1, 2, 0), limit)
         assert any(image.shape == expected.shape and np.allclose(image, expected) for image in shown)
 
 

@@ -24,7 +24,7 @@ from torch import nn
 import gradlens as gl
 from gradlens.analyzers import choose_analyzers, name_of
 from gradlens.core import memory, notebook, progress
-from gradlens.core.names import spec_of
+from gradlens.core.names import Name
 from gradlens.core.registry import analyzer as analyzers
 from gradlens.core.registry import figure as figures
 from gradlens.data._arrays import Arrays
@@ -221,7 +221,7 @@ def test_an_analyzers_recorded_name_makes_it_again(name):
     fields = getattr(analyzers[name], "__dataclass_fields__", {})
     changed = {k: v for k, v in CHANGED.items() if k in fields and fields[k].init}
     given = analyzers[name](**changed)
-    (again,) = choose_analyzers([spec_of(name_of(given))])
+    (again,) = choose_analyzers([Name.parse(name_of(given)).spec])
     assert name_of(again) == name_of(given)
     assert [getattr(again, f) for f in fields if fields[f].init] == [
         getattr(given, f) for f in fields if fields[f].init
@@ -461,7 +461,8 @@ def test_a_run_is_a_small_page_with_thumbnails(run, plain):
         Image.fromarray((run.examples["image"][0].transpose(1, 2, 0) * 255).astype(np.uint8)).resize((64, 64))
     )
     assert np.corrcoef(sheet[:64, :64].ravel(), first.ravel())[0, 1] > 0.97
-    assert f"{run.summary['top1']:.4g}" in page
+    assert run.table().printed["value"].iloc[0].startswith(f"{run.summary['top1']:.0f}")
+    assert run.table().printed["value"].iloc[0] in page
     noisy = gl.Run(
         run.samples,
         run.summary,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 
 from gradlens.core.files import make_folder, write_atomically
 from gradlens.core.types import UserError
+from gradlens.runs.first_format import todays_name
+from gradlens.runs.folder import FORMAT
 from gradlens.stats.tallies import Tally
 
 Tallies = dict[str, Tally]
@@ -36,6 +38,7 @@ class Parts:
         self._mine: list[int] = []
         self._rows: list[pd.DataFrame] = []
         self._flushed = 0
+        self._today: Callable[[str], str] = str
 
     def open(self, contract: Mapping[str, Any], resume: bool) -> None:
         """Start, or go on where an earlier process with the same contract stopped."""
@@ -43,7 +46,7 @@ class Parts:
             return
         make_folder(self.folder)
         if next(self._states(), None) is None:
-            text = json.dumps(contract, indent=1, default=str).encode()
+            text = json.dumps({"format": FORMAT, **contract}, indent=1, default=str).encode()
             write_atomically(self.folder / "contract.json", lambda f: f.write(text))
         elif not resume:
             raise UserError(
@@ -55,8 +58,11 @@ class Parts:
         """Take part in the run that was opened, by this process or by its fellow."""
         if self.folder is None:
             return
-        different = difference(json.loads((self.folder / "contract.json").read_text()), contract)
-        if different:
+        begun = json.loads((self.folder / "contract.json").read_text())
+        # Before format 2 the contract did not say which it was.
+        self._today = str if "format" in begun else todays_name
+        begun["analyzers"] = [self._today(name) for name in begun.get("analyzers", ())]
+        if different := difference(begun, contract):
             raise UserError(
                 f"{self.folder.parent} was begun with {different}; resume with the same settings, or choose another "
                 "output"
@@ -99,7 +105,7 @@ class Parts:
             self._note(state)
             frames.append(self._rows_of(writer, state["batches"]))
             if writer != self._writer:
-                _add(tallies, fresh, state)
+                _add(tallies, fresh, {self._today(name): value for name, value in state.items()})
         if len(self.done) < batches:
             missing = batches - len(self.done)
             raise UserError(f"{missing} of {batches} batches are not measured yet; run again with --resume")
@@ -128,7 +134,7 @@ class Parts:
         assert self.folder is not None
         files = sorted(self.folder.glob(f"{writer}-*.parquet"))
         rows = pd.concat([pd.read_parquet(f) for f in files], ignore_index=True) if files else pd.DataFrame()
-        return rows[rows["batch"].isin(batches)] if len(rows) else rows
+        return rows[rows["batch"].isin(batches)].rename(columns=self._today) if len(rows) else rows
 
 
 def difference(found: Mapping[str, Any], contract: Mapping[str, Any]) -> str:

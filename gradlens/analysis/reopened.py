@@ -13,7 +13,7 @@ from gradlens.analysis.provenance import weights_hash
 from gradlens.analysis.rows import fitted, rows_of
 from gradlens.analyzers import Analyzer, choose_analyzers
 from gradlens.analyzers.gallery import kept_gradients
-from gradlens.core.names import spec_of
+from gradlens.core.names import Name
 from gradlens.core.types import Preprocess, UserError
 from gradlens.data import Data, load_data
 from gradlens.models import Classifier, load_model
@@ -57,7 +57,7 @@ def _fitted_as(run: Run, probe: Probe, data: Data) -> list[Analyzer]:
             f"the pilot images of {data.name} cannot be told, since these are not the {run.provenance['images']:,} "
             "images that were measured; set run.data to those"
         )
-    named = [spec_of(name) for name in run.provenance["analyzers"] if name != INLINE]
+    named = [Name.parse(name).spec for name in run.provenance["analyzers"] if name != INLINE]
     return fitted(choose_analyzers(named), probe, data, run.provenance["batch_size"])
 
 

@@ -12,7 +12,7 @@ from gradlens.analysis.parts import Tallies
 from gradlens.analyzers import Analyzer, Summary, name_of
 from gradlens.data import Data
 from gradlens.models import Classifier, ModelCard
-from gradlens.runs.record import Run
+from gradlens.runs.record import Run, accuracies
 
 
 def empty_tallies(analyzers: Sequence[Analyzer]) -> Tallies:
@@ -74,17 +74,15 @@ def _core_summary(samples: pd.DataFrame, card: ModelCard, data: Data, provenance
     """timm's results columns, so that a run joins its public tables."""
     preprocess = data.preprocess
     known = "correct" in samples
-    masked = {"top1_valid": 100 * float(samples["correct_valid"].mean())} if "correct_valid" in samples else {}
     return {
         "model": card.name,
         "data": data.name,
         "images": len(samples),
         "img_size": preprocess.size if preprocess else None,
-        "top1": 100 * float(samples["correct"].mean()) if known else np.nan,
+        **accuracies(samples),
         "top5": 100 * float((samples["rank_of_label"] < 5).mean()) if known else np.nan,
         "param_count": round(provenance["model"]["param_count"] / 1e6, 4),
         "crop_pct": preprocess.crop_pct if preprocess else None,
         "interpolation": preprocess.interpolation if preprocess else None,
         "unreadable": len(provenance["unreadable"]),
-        **masked,
     }

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from gradlens.analyzers._base import Analyzer, Reading, Summary
 from gradlens.analyzers._pilot_colors import PilotColors
+from gradlens.core.names import with_limits
 from gradlens.core.registry import analyzer
 from gradlens.probes.probe import Probe
 from gradlens.stats.composition import centred_log_ratios, geometric_ratio, isometric_log_ratios, joint_test, perturb
@@ -137,7 +138,7 @@ def channel_shares(gradient: Tensor) -> Tensor:
 def _means(samples: pd.DataFrame, names: Iterable[str]) -> dict[str, float]:
     found: dict[str, float] = {}
     for name in filter(samples.__contains__, names):
-        found |= _interval(name, mean_interval(samples[name]))
+        found |= with_limits(f"{name}_mean", mean_interval(samples[name]))
     return found
 
 
@@ -145,19 +146,14 @@ def _composition(shares: NDArray, unit: str = "") -> dict[str, float]:
     """What is said of shares ``(N, 3)`` in either unit."""
     found: dict[str, float] = {}
     for k, (share, log_ratio) in enumerate(zip(shares.T, centred_log_ratios(shares).T, strict=True)):
-        found |= _interval(f"{SHARES[k]}{unit}", mean_interval(share))
-        found |= _interval(f"log_ratio_{CHANNELS[k]}{unit}", mean_interval(log_ratio))
+        found |= with_limits(f"{SHARES[k]}{unit}_mean", mean_interval(share))
+        found |= with_limits(f"log_ratio_{CHANNELS[k]}{unit}_mean", mean_interval(log_ratio))
     red, green, blue = shares.T
-    found |= _interval(f"g_over_r{unit}", geometric_ratio(green, red))
-    found |= _interval(f"g_over_b{unit}", geometric_ratio(green, blue))
+    found |= with_limits(f"g_over_r{unit}_mean", geometric_ratio(green, red))
+    found |= with_limits(f"g_over_b{unit}_mean", geometric_ratio(green, blue))
     test = joint_test(isometric_log_ratios(shares))
     found |= {f"asymmetry_f{unit}": test.f, f"asymmetry_p{unit}": test.p}
-    distance = f"asymmetry_distance{unit}"
-    return found | {distance: test.distance, f"{distance}_low": test.low, f"{distance}_high": test.high}
-
-
-def _interval(name: str, estimate: tuple[float, float, float]) -> dict[str, float]:
-    return dict(zip((f"{name}_mean", f"{name}_low", f"{name}_high"), estimate, strict=True))
+    return found | with_limits(f"asymmetry_distance{unit}", (test.distance, test.low, test.high))
 
 
 def _bin(exponent: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ import copy
 from collections.abc import Callable, Sequence
 
 from gradlens.analyzers._base import Analyzer, Inline
-from gradlens.core.names import snake_case, split_specs, suffix
+from gradlens.core.names import first_twice, snake_case, split_specs, suffix
 from gradlens.core.registry import analyzer as analyzers_by_name
 from gradlens.core.registry import objective as objectives_by_name
 from gradlens.core.types import UserError
@@ -40,8 +40,7 @@ def choose_analyzers(
         else:
             raise UserError(f"{item!r} is not an analyzer; give a name, an instance or a function of a probe")
     names = [name_of(a) for a in found if not isinstance(a, Inline)]
-    twice = next((n for n in names if names.count(n) > 1), None)
-    if twice:
+    if twice := first_twice(names):
         raise UserError(f"analyzer '{twice}' is asked for twice; give it once, or with other parameters")
     return found
 

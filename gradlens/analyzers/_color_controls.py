@@ -13,6 +13,7 @@ from torch import Tensor
 from gradlens.analyzers._base import Analyzer, Reading, Summary
 from gradlens.analyzers._channel_asymmetry import CHANNELS, GRAY, channel_shares
 from gradlens.analyzers._pilot_colors import PilotColors
+from gradlens.core.names import Name, with_limits
 from gradlens.core.registry import analyzer
 from gradlens.probes.edges.filters import luminance
 from gradlens.probes.probe import Images, Probe
@@ -49,7 +50,7 @@ class ColorControls(Analyzer):
     readings = (
         Reading("R / B of the model", "r_over_b_model_mean", "what stays when R and B are swapped; 1 when even"),
         Reading("R / B of the image", "r_over_b_image_mean", "what follows the swap; 1 when even"),
-        *(Reading(f"share {c.upper()}, gray", f"share_{c}[gray]_mean", "at gray images") for c in CHANNELS),
+        *(Reading(f"share {c.upper()}, gray", f"share_{c}_mean[gray]", "at gray images") for c in CHANNELS),
     )
 
     hue: float = 120.0
@@ -81,7 +82,8 @@ class ColorControls(Analyzer):
             estimate = np.array(mean_interval(samples[name]))
             if name.startswith("log_"):
                 name, estimate = name.removeprefix("log_"), np.exp(estimate)
-            scalars |= dict(zip((f"{name}_mean", f"{name}_low", f"{name}_high"), estimate.tolist(), strict=True))
+            column = Name.parse(name)
+            scalars |= with_limits(str(column.ending("mean")), estimate.tolist())
         return Summary(scalars)
 
     def _shares(self, probe: Probe) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gradlens.analyzers._base import Analyzer, Summary
 from gradlens.analyzers._edge_scores import CONTOUR_FLOOR, GRADIENT_FLOOR, standardize
+from gradlens.core.names import with_limits
 from gradlens.core.registry import analyzer
 from gradlens.probes.edges.filters import Maps, gaussian_blur
 from gradlens.probes.probe import Probe
@@ -43,8 +44,7 @@ class EdgeBlur(Analyzer):
         """The curve's means with 95 % intervals."""
         scalars: dict[str, float] = {}
         for name in (f"edge_corr_contour_blur{s}" for s in BLURS):
-            mean, low, high = mean_interval(samples[name])
-            scalars |= {f"{name}_mean": mean, f"{name}_low": low, f"{name}_high": high}
+            scalars |= with_limits(f"{name}_mean", mean_interval(samples[name]))
         return Summary(scalars)
 
 

@@ -21,6 +21,7 @@ from gradlens.analyzers._edge_scores import (
     rank_scores,
     scores,
 )
+from gradlens.core.names import with_limits
 from gradlens.core.registry import analyzer
 from gradlens.core.types import digest
 from gradlens.probes.probe import Probe
@@ -112,7 +113,7 @@ class EdgeConcentration(Analyzer):
         for name in MEASURES:
             scalars |= _beside_null(samples, name)
         for name in RANK_FORMS:
-            scalars |= _mean(f"{name}_mean", samples[name])
+            scalars |= with_limits(f"{name}_mean", mean_interval(samples[name]))
         scalars["images_without_edges"] = int(samples["edge_auc_canny"].isna().sum())
         assert self._bank is not None
         canny = np.packbits(self._bank.canny.bool().cpu().numpy(), axis=1)
@@ -163,16 +164,10 @@ def _masked_moments(values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
 def _beside_null(samples: pd.DataFrame, name: str) -> dict[str, float]:
     """Mean of a measure and of its excess with 95 % intervals, and the share of images with p ≤ 0.05."""
     own, null = samples[name], samples[f"{name}_null"]
-    found = _mean(f"{name}_mean", own) | _mean(f"{name}_excess", own - null)
+    found = with_limits(f"{name}_mean", mean_interval(own)) | with_limits(f"{name}_excess", mean_interval(own - null))
     chance = samples[f"{name}_p"].dropna()
     share = float((chance <= 0.05).mean()) if len(chance) else float("nan")
     return {**found, f"{name}_null_mean": mean_interval(null)[0], f"{name}_significant": share}
-
-
-def _mean(key: str, values: pd.Series) -> dict[str, float]:
-    mean, low, high = mean_interval(values)
-    stem = key.removesuffix("_mean")
-    return {key: mean, f"{stem}_low": low, f"{stem}_high": high}
 
 
 def _missing(samples: pd.DataFrame, scalars: Mapping[str, float]) -> dict[str, str]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gradlens.analyzers._base import Analyzer, Reading, Summary
+from gradlens.core.names import with_limits
 from gradlens.core.registry import analyzer
 from gradlens.probes.probe import Images, Probe
 from gradlens.stats.intervals import mean_interval
@@ -84,8 +85,7 @@ class GradientSpectrum(Analyzer):
         """Means with 95 % intervals; the mean spectrum by ring with its standard error, and the rings' edges."""
         scalars: dict[str, float] = {}
         for name in COLUMNS:
-            mean, low, high = mean_interval(samples[name])
-            scalars |= {f"{name}_mean": mean, f"{name}_low": low, f"{name}_high": high}
+            scalars |= with_limits(f"{name}_mean", mean_interval(samples[name]))
         coefficients = _rings(*self._size).coefficients
         with np.errstate(divide="ignore"):
             a_coefficient = np.where(coefficients > 0, coefficients.sum() / coefficients, np.nan)

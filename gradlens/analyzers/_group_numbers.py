@@ -10,7 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from gradlens.analyzers._base import Summary
-from gradlens.analyzers._summaries import explained, keyed, merged, with_limits
+from gradlens.analyzers._summaries import explained, in_group, merged
+from gradlens.core.names import Name, with_limits
 from gradlens.stats.intervals import mean_interval, quantile_interval
 from gradlens.stats.separation import auc_gain, auc_interval, logistic_gain
 
@@ -63,9 +64,9 @@ def group_numbers(l1: NDArray, group: Group) -> Summary:
     """Mean and median with limits, and the number of images behind them."""
     values = l1[group.rows & np.isfinite(l1)]
     numbers = {
-        **with_limits("l1_mean", mean_interval(values), group.name),
-        **with_limits("l1_median", quantile_interval(values), group.name),
-        **keyed("l1_n", group.name, {"": len(values)}),
+        **with_limits(in_group("l1_mean", group.name), mean_interval(values)),
+        **with_limits(in_group("l1_median", group.name), quantile_interval(values)),
+        in_group("l1_n", group.name): len(values),
     }
     few = f"only {len(values)} of the images are {group.words}" if len(values) else f"no image is {group.words}"
     return explained(numbers, few)
@@ -81,14 +82,16 @@ def separation_numbers(scores: Mapping[str, NDArray], question: Question) -> Sum
 
 
 def _area(name: str, score: NDArray, question: Question) -> Summary:
-    numbers = with_limits(f"{name}_auc", auc_interval(score, question.positive[question.among]), question.name)
+    area = auc_interval(score, question.positive[question.among])
+    numbers = with_limits(in_group(f"{name}_auc", question.name), area)
     return explained(numbers, _why_not({name: score}, question, f"{name} separates the images perfectly"))
 
 
 def _gain_in_area(name: str, scores: Mapping[str, NDArray], question: Question) -> Summary:
     compared = {n: scores[n] for n in (name, "loss")}
     gain = auc_gain(scores[name], scores["loss"], question.positive[question.among])
-    numbers = keyed(f"{name}_auc_gain", question.name, dict(zip(("", "low", "high", "p"), gain, strict=True)))
+    key = Name.parse(in_group(f"{name}_auc_gain", question.name))
+    numbers = {**with_limits(str(key), gain[:3]), str(key.ending("p")): gain[3]}
     return explained(numbers, _why_not(compared, question, f"the loss and {name} rank the images alike"))
 
 
@@ -96,9 +99,8 @@ def _gain_in_fit(name: str, scores: Mapping[str, NDArray], question: Question) -
     """Beyond both shapes of the loss, or size that is only error mass would seem to add to the loss."""
     logs = {"loss": _log(scores["loss"]), "error mass": _log(-np.expm1(-scores["loss"])), name: _log(scores[name])}
     *known, score = logs.values()
-    numbers = keyed(
-        f"{name}_r2_gain", question.name, {"": logistic_gain(score, known, question.positive[question.among])}
-    )
+    gain = logistic_gain(score, known, question.positive[question.among])
+    numbers = {in_group(f"{name}_r2_gain", question.name): gain}
     perfect = f"the loss and {name} together separate the images perfectly"
     return explained(numbers, _why_not(logs, question, perfect))
 

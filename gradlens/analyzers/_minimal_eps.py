@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gradlens.analyzers._base import Analyzer, Reading, Summary
-from gradlens.analyzers._summaries import explained, merged, with_limits
-from gradlens.core.names import suffix
+from gradlens.analyzers._summaries import explained, merged
+from gradlens.core.names import suffix, with_limits
 from gradlens.core.registry import analyzer
 from gradlens.core.seeds import image_uniform
 from gradlens.core.types import UserError

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +11,8 @@ from torch import Tensor
 
 from gradlens.analyzers._base import Analyzer, Reading, Summary
 from gradlens.analyzers._group_numbers import UNLABELLED
-from gradlens.analyzers._summaries import explained, with_limits
+from gradlens.analyzers._summaries import explained
+from gradlens.core.names import as_radius, with_limits
 from gradlens.core.registry import analyzer
 from gradlens.core.registry import attack as attacks_by_name
 from gradlens.core.types import UserError
@@ -68,7 +68,7 @@ class Robustness(Analyzer):
     def parameters(self) -> str:
         """The attack as the names show it: ``[pgd10,linf,4/255]``."""
         steps = self.steps if {"steps", "queries"} & set(self.taken) else ""
-        return f"[{self.attack}{steps},{self.norm},{_radius(self.eps)}]"
+        return f"[{self.attack}{steps},{self.norm},{as_radius(self.eps)}]"
 
     @property
     def taken(self) -> dict[str, Any]:
@@ -89,12 +89,4 @@ class Robustness(Analyzer):
         flags = samples[f"robust{self.parameters}"].dropna()
         share, low, high = share_interval(int(flags.sum()), len(flags))
         percent = (100 * share, 100 * low, 100 * high)
-        return explained(with_limits("robust_accuracy", percent, self.parameters), UNLABELLED)
-
-
-def _radius(eps: float) -> str:
-    """``4/255`` where it is a whole number of 8-bit steps below 1; else the number."""
-    steps = round(255 * eps) if math.isfinite(eps) else 0
-    if 0 < steps < 255 and math.isclose(eps, steps / 255, rel_tol=1e-9):
-        return f"{steps}/255"
-    return f"{eps:g}"
+        return explained(with_limits(f"robust_accuracy{self.parameters}", percent), UNLABELLED)

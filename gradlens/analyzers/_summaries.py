@@ -6,21 +6,13 @@ import math
 from collections.abc import Iterable, Mapping
 
 from gradlens.analyzers._base import Summary
+from gradlens.core.names import Name
 
 
-def keyed(number: str, group: str, values: Mapping[str, float]) -> dict[str, float]:
-    """One number of a group, and what stands beside it: its limits, its p.
-
-    ``keyed("l1_mean", "robust[…]", {"": 3, "low": 2})`` is ``{"l1_mean_robust[…]": 3, "l1_mean_robust_low[…]": 2}``.
-    """
-    name, bracket, parameters = group.partition("[")
-    parts = {what: "_".join(filter(None, (number, name, what))) for what in values}
-    return {f"{parts[what]}{bracket}{parameters}": value for what, value in values.items()}
-
-
-def with_limits(number: str, interval: tuple[float, float, float], group: str = "") -> dict[str, float]:
-    """A number with its ``_low`` and ``_high``."""
-    return keyed(number, group, dict(zip(("", "low", "high"), interval, strict=True)))
+def in_group(number: str, group: str) -> str:
+    """A number of some of the images: ``l1_mean`` of ``robust[…]`` is ``l1_mean_robust[…]``, of all is itself."""
+    of = Name.parse(group)
+    return str(Name("_".join(filter(None, (number, of.stem))), of.tail))
 
 
 def explained(numbers: Mapping[str, float], reason: str) -> Summary:

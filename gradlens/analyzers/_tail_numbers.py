@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradlens.analyzers._base import Summary
-from gradlens.analyzers._summaries import explained, merged, with_limits
+from gradlens.analyzers._summaries import explained, merged
+from gradlens.core.names import with_limits
 from gradlens.stats.intervals import LOG, LOGIT, MISSING, Statistic, bootstrap_limits, quantile_ratio_interval
 from gradlens.stats.tails import (
     coefficient_of_variation,

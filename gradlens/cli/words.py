@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import tyro
 
-from gradlens.core.names import unknown
+from gradlens.core.names import first_twice, unknown
 from gradlens.core.types import UserError
 
 Loader = TypeVar("Loader")
@@ -65,8 +65,7 @@ def check_labels(models: Sequence[tuple[str, Loader]]) -> dict[str, Loader]:
     if not models:
         raise UserError("no checkpoint given; give one or more files, timm:NAME, or --models models.toml")
     labels = [label for label, _ in models]
-    twice = next((name for name in labels if labels.count(name) > 1), None)
-    if twice:
+    if twice := first_twice(labels):
         raise UserError(f"two checkpoints are called '{twice}'; rename one, or analyze them one at a time")
     return dict(models)
 

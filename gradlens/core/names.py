@@ -6,41 +6,70 @@ import dataclasses
 import difflib
 import math
 import re
-from collections.abc import Iterable, Mapping
-from fractions import Fraction
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from gradlens.core.types import UserError
 
 
-def spec_of(name: str) -> str:
-    """``edge_concentration@true_logit[sigma=2]`` → ``edge_concentration:objective=true_logit,sigma=2``."""
-    parts = re.fullmatch(r"(\w+)(?:@(\w+))?(?:\[(.*)\])?", name)
-    if parts is None:
-        return name
-    objective = f"objective={parts[2]}" if parts[2] else ""
-    return f"{parts[1]}:{','.join(filter(None, [objective, _unrounded(parts[3] or '')]))}".removesuffix(":")
+@dataclass(frozen=True)
+class Name:
+    """A column, a number of the summary, or a method as a run records it: ``l1_mean@margin[sigma=2]``.
+
+    stem: ``l1_mean``. tail: ``@margin[sigma=2]``, of what and how it was measured where that is not usual.
+    """
+
+    stem: str
+    tail: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> Name:
+        cut = min((text.find(mark) for mark in "@[" if mark in text), default=len(text))
+        return cls(text[:cut], text[cut:])
+
+    def __str__(self) -> str:
+        return self.stem + self.tail
+
+    def ending(self, end: str) -> Name:
+        """``l1_mean`` → ``l1_mean_low``, before the tail."""
+        return replace(self, stem=f"{self.stem}_{end}") if end else self
+
+    @property
+    def objective(self) -> str:
+        found = re.search(r"@(\w+)", self.tail)
+        return found[1] if found else ""
+
+    @property
+    def parameters(self) -> str:
+        """What stands in the brackets."""
+        found = re.search(r"\[([^\[\]]*)\]$", self.tail)
+        return found[1] if found else ""
+
+    @property
+    def spec(self) -> str:
+        """As it is asked for: ``edge_concentration:objective=margin,sigma=2``."""
+        objective = f"objective={self.objective}" if self.objective else ""
+        return f"{self.stem}:{','.join(filter(None, [objective, self.parameters]))}".removesuffix(":")
 
 
-def _unrounded(parameters: str) -> str:
-    """Decimals as the fractions that they are six digits of: ``eps=0.0313725`` → ``eps=8/255``."""
-
-    def fraction(found: re.Match) -> str:
-        near = Fraction(found[0]).limit_denominator(255)
-        return str(near) if f"{float(near):g}" == found[0] else found[0]
-
-    return re.sub(r"(?<==)\d*\.\d+(?=,|$)", fraction, parameters)
+def with_limits(name: str, interval: Sequence[float]) -> dict[str, float]:
+    """A number with its interval ``(value, low, high)``: the only place where limits get their names."""
+    parsed = Name.parse(name)
+    return {str(parsed.ending(end)): value for end, value in zip(("", "low", "high"), interval, strict=True)}
 
 
 def limits(summary: Mapping[str, Any], key: str) -> tuple[float, float]:
     """The interval of a number of the summary; NaN where it has none."""
-    cut = min((key.find(c) for c in "[@" if c in key), default=len(key))
-    name, tail = key[:cut], key[cut:]
-    for stem in (name, name.removesuffix("_mean")):
-        low, high = summary.get(f"{stem}_low{tail}"), summary.get(f"{stem}_high{tail}")
-        if low is not None and high is not None:
-            return low, high
-    return math.nan, math.nan
+    low, high = (summary.get(str(Name.parse(key).ending(end))) for end in ("low", "high"))
+    return (math.nan, math.nan) if low is None or high is None else (low, high)
+
+
+def first_twice(names: Iterable[str]) -> str | None:
+    """The first name that occurs a second time."""
+    seen: set[str] = set()
+    # A set's add returns None, so a new name is remembered and passed over.
+    return next((name for name in names if name in seen or seen.add(name)), None)  # type: ignore[func-returns-value]
 
 
 def unknown(kind: str, name: str, known: Iterable[str], otherwise: str = "") -> str:
@@ -85,11 +114,27 @@ def suffix(method: Any) -> str:
         if f.init and getattr(method, f.name) != f.default
     }
     target = changed.pop("objective", None)
-    brackets = ",".join(f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}" for k, v in changed.items())
+    brackets = ",".join(f"{k}={exactly(v) if isinstance(v, float) else v}" for k, v in changed.items())
     return (f"@{target}" if target else "") + (f"[{brackets}]" if brackets else "")
 
 
-def number(text: str) -> float:
+def exactly(value: float) -> str:
+    """A number's shortest text that reads back as the same: ``0.1``, ``4/255``."""
+    if float(f"{value:g}") == value:
+        return f"{value:g}"
+    steps = round(255 * value) if math.isfinite(value) else 0
+    return f"{steps}/255" if steps / 255 == value else repr(value)
+
+
+def as_radius(eps: float) -> str:
+    """``4/255`` where it is a whole number of 8-bit steps below 1; else the number."""
+    steps = round(255 * eps) if math.isfinite(eps) else 0
+    if 0 < steps < 255 and math.isclose(eps, steps / 255, rel_tol=1e-9):
+        return f"{steps}/255"
+    return f"{eps:g}"
+
+
+def as_number(text: str) -> float:
     """A decimal number or a fraction: ``0.1``, ``4/255``."""
     above, slash, below = text.partition("/")
     return float(above) / float(below) if slash else float(text)

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from gradlens.core.names import number, parse_spec, snake_case, unknown
+from gradlens.core.names import as_number, parse_spec, snake_case, unknown
 from gradlens.core.types import UserError, digest
 
 
@@ -143,4 +143,4 @@ def _convert(text: str, kind: Any) -> Any:
         return text.lower() == "true"
     if int in kinds and float not in kinds:
         return int(text)
-    return number(text) if float in kinds else text
+    return as_number(text) if float in kinds else text

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
+from gradlens.core.names import Name
 from gradlens.core.registry import figure
 from gradlens.core.types import UserError
 from gradlens.plotting._curves import banded_line, by_label, of_seeds, percent_over_seeds
@@ -76,7 +77,7 @@ def _accuracy(curves: Sequence[EpsCurve]) -> NDArray:
 
 def _tail(setting: str) -> str:
     """``minimal_eps[points=7]`` → ``,points=7``, as its columns have it."""
-    inside = setting.partition("[")[2].removesuffix("]")
+    inside = Name.parse(setting).parameters
     return f",{inside}" if inside else ""
 
 

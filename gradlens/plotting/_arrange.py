@@ -5,13 +5,12 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from gradlens.core.names import unknown
+from gradlens.core.names import first_twice, unknown
 from gradlens.core.registry import figure as figures
 from gradlens.core.types import UserError
 from gradlens.plotting._looks import display_of, dressed
@@ -48,7 +47,7 @@ def as_runs(given: Any, spec: str, column: str | None = None) -> list[Any]:
     An array stands for the column that the figure draws, ``column`` or the figure's default.
     """
     if isinstance(given, Mapping):
-        return [_called(_as_run(part, spec, column), str(label)) for label, part in given.items()]
+        return [_as_run(part, spec, column).named(str(label)) for label, part in given.items()]
     several = isinstance(given, list | tuple) and not (given and all(np.isscalar(part) for part in given))
     return [_as_run(part, spec, column) for part in (given if several else [given])]
 
@@ -67,7 +66,7 @@ def _as_run(part: Any, spec: str, column: str | None) -> Any:
     return Run(pd.DataFrame({column or parameter.default: values}), {"model": "data"})
 
 
-def _named(runs: Sequence[Run] | Sequence[History], labels: Sequence[str] | None) -> list[Any]:
+def _named(runs: Sequence[Any], labels: Sequence[str] | None) -> list[Any]:
     if not runs:
         raise UserError("no run to draw; give the folder of an analysis")
     own = [run.label for run in runs]
@@ -82,20 +81,16 @@ def _named(runs: Sequence[Run] | Sequence[History], labels: Sequence[str] | None
     if labels is None and not any(isinstance(run, History) for run in runs):
         labels = [_numbered(own, k) for k in range(len(own))]
     chosen = list(labels or own)
-    twice = next((one for one in chosen if chosen.count(one) > 1), None)
+    twice = first_twice(chosen)
     if twice and not any(isinstance(run, History) for run in runs):
         raise UserError(f"two runs are to be called '{twice}'; give each a name of its own")
-    return [_called(run, name) for run, name in zip(runs, chosen, strict=True)]
+    return [run.named(name) for run, name in zip(runs, chosen, strict=True)]
 
 
 def _numbered(labels: list[str], k: int) -> str:
     """A label with which of several of that name it is."""
     before = labels[:k].count(labels[k])
     return f"{labels[k]} ({before + 1})" if labels.count(labels[k]) > 1 else labels[k]
-
-
-def _called(run: Any, label: str) -> Any:
-    return replace(run, summary={**run.summary, "model": label})
 
 
 def _check_known(names: Sequence[str], runs: Sequence[Run] | Sequence[History]) -> None:

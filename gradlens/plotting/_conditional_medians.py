@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
+from gradlens.core.names import Name
 from gradlens.core.registry import figure
 from gradlens.core.types import UserError
 from gradlens.plotting._gradient_norm_distribution import NORMS
@@ -66,7 +67,7 @@ def _groups(run: Run, attacks: Sequence[str]) -> Iterator[tuple[str, NDArray[np.
 
 def _attack(column: str) -> str:
     """``robust[pgd10,linf,4/255]`` → ``pgd10 linf 4/255``."""
-    return column.removeprefix("robust[").removesuffix("]").replace(",", " ")
+    return Name.parse(column).parameters.replace(",", " ")
 
 
 def _median(run: Run, column: str, rows: NDArray[np.bool_] | None) -> tuple[float, float, float]:

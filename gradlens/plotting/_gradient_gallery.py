@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from gradlens.core.registry import figure
 from gradlens.core.types import UserError
 from gradlens.plotting.panels import class_of, common_examples, corner, example, example_grid, footnote, picture
-from gradlens.plotting.signed import q99, signed_picture
+from gradlens.plotting.signed import in_gray, scale_of
 from gradlens.runs.record import Run
 
 SCALES = {
@@ -32,9 +32,9 @@ def gradient_gallery(runs: Sequence[Run], images: int = 4, scale: str = "shared"
     for row, index in zip(rows, chosen, strict=True):
         looks = [example(run, index) for run in runs]
         picture(row[0], looks[0][0])
-        limits = [q99(gradient) for _, gradient in looks]
-        for ax, (_, gradient), limit in zip(row[1:], looks, limits, strict=True):
-            picture(ax, signed_picture(gradient, max(limits) if scale == "shared" else limit))
+        shared = scale_of(*(gradient for _, gradient in looks)) if scale == "shared" else None
+        for ax, (_, gradient) in zip(row[1:], looks, strict=True):
+            picture(ax, in_gray(gradient, shared))
             corner(ax, f"L1 {np.abs(gradient).sum():.3g}")
     footnote(drawn, f"n = {len(chosen)} images that all runs keep; {SCALES[scale]}")
     return drawn

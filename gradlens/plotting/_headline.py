@@ -2,46 +2,27 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 
+from gradlens.runs.readings import readings
 from gradlens.runs.record import Run
-from gradlens.stats.intervals import share_interval
 
 Row = tuple[str, str, str]
 
 
 def headline_rows(run: Run) -> list[Row]:
     """Title, value and 95 % interval of accuracy and of what the analyzers read first."""
-    return [*_accuracy(run), *_readings(run)]
-
-
-def _accuracy(run: Run) -> Iterator[Row]:
-    if "correct" in run.samples:
-        share, low, high = share_interval(int(run.samples["correct"].sum()), len(run.samples))
-        yield "top-1 (%)", f"{100 * share:.1f}", f"{100 * low:.1f} … {100 * high:.1f}"
-
-
-def _readings(run: Run) -> Iterator[Row]:
-    for title, key, _ in run.readings:
-        value = run.summary.get(key)
-        # Those that belong to the number above them are indented.
-        if title.startswith(" ") or not isinstance(value, int | float):
-            continue
-        limits = _limits(run, key)
-        yield title.partition(" [")[0], f"{value:.3g}", f"{limits[0]:.3g} … {limits[1]:.3g}" if limits else ""
-
-
-def _limits(run: Run, key: str) -> tuple[float, float] | None:
-    """``l1_mean_low`` of ``l1_mean``, ``edge_low`` of ``edge_mean``; before a name's parameters."""
-    name, parameters = re.fullmatch(r"([^@\[]*)(.*)", key).groups()  # type: ignore[union-attr]
-    for stem in (name, name.removesuffix("_mean")):
-        low, high = (run.summary.get(f"{stem}_{end}{parameters}") for end in ("low", "high"))
-        if low is not None and high is not None:
-            return low, high
-    return None
+    rows = []
+    for reading in readings([run]):
+        value, low, high, _ = reading.values[0]
+        # Those that belong to the number above them are left to the tables.
+        if reading.known and not reading.depth:
+            limits = f"{low:.3g} … {high:.3g}" if math.isfinite(low) else ""
+            rows.append((reading.title.partition(" [")[0], f"{value:.3g}", limits))
+    return rows
 
 
 def write_table(ax: Axes, rows: Sequence[Row], blocks: int = 2, most: int = 8) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 from gradlens.plotting.style import COLORS
@@ -49,15 +48,10 @@ def display_of(run: Run | History) -> Mapping[str, Any]:
     return (run.provenance.get("model") or {}).get("display") or {}
 
 
-def dressed(runs: Sequence[Run] | Sequence[History]) -> list[Any]:
+def dressed(runs: Sequence[Any]) -> list[Any]:
     """The same runs, each keeping the look that it has among them when some are left out."""
-    return [_with(run, look) for run, look in zip(runs, looks(runs), strict=True)]
-
-
-def _with(run: Any, look: Look) -> Any:
-    display = {**display_of(run), "color": look.color, "marker": look.marker, "style": look.style}
-    model = {**(run.provenance.get("model") or {}), "display": display}
-    return replace(run, provenance={**run.provenance, "model": model})
+    pairs = zip(runs, looks(runs), strict=True)
+    return [run.displayed(color=look.color, marker=look.marker, style=look.style) for run, look in pairs]
 
 
 def _free_slot(label: str, color: str | None, taken: Any) -> int:

@@ -29,7 +29,7 @@ from gradlens.plotting.panels import (
     need_columns,
     picture,
 )
-from gradlens.plotting.signed import q99, signed_picture
+from gradlens.plotting.signed import in_gray
 from gradlens.plotting.style import COLORS, MUTED
 from gradlens.runs.record import Run
 
@@ -86,7 +86,7 @@ def _gallery(drawn: Figure, place: SubplotSpec, run: Run, images: int) -> None:
         image, gradient = example(run, index)
         picture(above, image)
         heading(above, class_of(run, index))
-        picture(below, signed_picture(gradient, q99(gradient)))
+        picture(below, in_gray(gradient))
         corner(below, f"L1 {np.abs(gradient).sum():.3g}")
 
 

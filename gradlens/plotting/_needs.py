@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from gradlens.core.names import Name
 from gradlens.runs.record import Run
 
 MODEL_FLAGS = ("arch", "activation", "weights", "mean", "std", "normalized", "num_classes", "trust_pickle")
@@ -17,7 +17,7 @@ DEFAULTS = {"weights": "auto", "split": "val"}
 def command_for(run: Run, analyzer: str) -> str:
     """The line that measures what this run does and the analyzer's numbers too, as far as the run recorded it."""
     model, data = run.provenance.get("load_model") or {}, run.provenance.get("load_data") or {}
-    known = [_spec(name) for name in run.provenance.get("analyzers") or ()]
+    known = [Name.parse(name).spec for name in run.provenance.get("analyzers") or ()]
     words = [
         *("gradlens", "analyze", str(model.get("spec", "CKPT")), *_flags(model, MODEL_FLAGS)),
         *("--data", str(data.get("spec", "DATA")), *_flags(data, DATA_FLAGS)),
@@ -35,10 +35,3 @@ def _flags(options: Mapping[str, Any], names: tuple[str, ...]) -> list[str]:
         words.append("--data-dir" if name == "root" else f"--{name.replace('_', '-')}")
         words += [] if value is True else [str(v) for v in value] if isinstance(value, list | tuple) else [str(value)]
     return words
-
-
-def _spec(name: str) -> str:
-    """``edge_concentration@margin[sigma=2]`` as it is asked for: ``edge_concentration:objective=margin,sigma=2``."""
-    plain, objective, parameters = re.fullmatch(r"([^@\[]*)(?:@([^\[]*))?(?:\[(.*)\])?", name).groups()  # type: ignore[union-attr]
-    given = ",".join(filter(None, [f"objective={objective}" if objective else "", parameters]))
-    return f"{plain}:{given}" if given else plain

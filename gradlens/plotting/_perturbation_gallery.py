@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from gradlens.core.registry import figure
 from gradlens.core.types import UserError
 from gradlens.plotting.panels import class_of, corner, example_grid, footnote, one_setting, picture
-from gradlens.plotting.signed import q99, signed_picture
+from gradlens.plotting.signed import in_gray, scale_of
 from gradlens.runs.record import Run
 
 OUTCOMES = ("withstands", "breaks", "wrong before")
@@ -31,9 +31,9 @@ def perturbation_gallery(runs: Sequence[Run], images: int = 4) -> Figure:
     for row, index in zip(rows, chosen, strict=True):
         kept = [_kept(run, setting, index) for run in runs]
         picture(row[0], kept[0][0])
-        limit = max(q99(delta) for _, delta, _ in kept)
+        shared = scale_of(*(delta for _, delta, _ in kept))
         for ax, (_, delta, outcome) in zip(row[1:], kept, strict=True):
-            picture(ax, signed_picture(delta, limit))
+            picture(ax, in_gray(delta, shared))
             corner(ax, outcome)
     scale = "gray is zero, one scale a row: the 99 % quantile of all models' perturbations"
     footnote(drawn, f"n = {len(chosen)} images; attack: {attacks.pop().replace(',', ', ')}; {scale}")

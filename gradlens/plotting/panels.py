@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from gradlens.core.names import Name
 from gradlens.core.types import UserError
 from gradlens.plotting._looks import looks
 from gradlens.plotting._needs import command_for
@@ -226,4 +227,4 @@ def one_setting(runs: Sequence[Run], analyzer: str, array: str) -> str:
 
 def _settings(run: Run, analyzer: str, array: str) -> list[str]:
     names = (name.removesuffix(f"/{array}") for name in run.arrays if name.endswith(f"/{array}"))
-    return [name for name in names if name == analyzer or name.startswith((f"{analyzer}[", f"{analyzer}@"))]
+    return [name for name in names if Name.parse(name).stem == analyzer]

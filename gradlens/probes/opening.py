@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from gradlens.data import to_tensor
 from gradlens.models import Classifier, load_model
 from gradlens.probes.probe import Images, Probe
 
+Look = TypeVar("Look", bound=Probe)
 # So many images are looked at without asking how much memory they take.
 FEW = 16
 PIECE = 64
@@ -24,41 +25,31 @@ PIECE = 64
 TRANSIENT = 1.5
 
 
-def probe(
-    model: Classifier | str | Path,
-    images: Any,
-    labels: int | Sequence[int] | Tensor | None = None,
-    *,
-    seed: int = 0,
-    needs: Sequence[str] = ("units",),
-) -> Probe:
-    """Look at images: tensors or arrays ``(B, 3, H, W)`` in [0, 1], PIL images, paths, a list of them, or a ``Batch``.
-
-    labels: ``(B,)``; None takes the prediction. Pictures are preprocessed as the model wants them. A
-    probe keeps its graph and what was asked of it until it goes, or until the end of a ``with`` block;
-    more images than the memory holds are refused with an estimate from two of them.
-    """
+def look_at(
+    model: Classifier | str | Path, images: Any, labels: Any, seed: int, needs: Sequence[str], kind: type[Look]
+) -> Look:
+    """A probe of this kind of any images, which are decoded, checked, and refused where memory does not hold them."""
     model = _opened(model)
     if isinstance(images, Batch):
-        return Probe(model, images.to(model.device), seed=seed, needs=needs)
+        return kind(model, images.to(model.device), seed=seed, needs=needs)
     listed = _listed(images)
     target = _targets(labels, len(listed))
     _check_memory(model, listed, needs)
     batch = Batch(_stacked(listed, model), target, torch.arange(len(listed)))
-    return _look(model, batch, seed, needs)
+    return _look(model, batch, seed, needs, kind)
 
 
 def input_gradient(model: Classifier | str | Path, images: Any, labels: Any = None, objective: str = "loss") -> Images:
     """``∂ objective_b / ∂ image_b``, ``(B, 3, H, W)``, per unit pixel and signed.
 
-    Images and labels as in ``probe``, but in pieces that fit into memory, however many there are.
+    Images and labels as in ``gl.probe``, but in pieces that fit into memory, however many there are.
     """
     index, found = None, None
     if isinstance(images, Batch):
         images, labels, index = images.image, images.target, images.index
     model, listed = _opened(model), _listed(images)
     for rows, batch in _pieces(model, listed, _targets(labels, len(listed)), index):
-        with _look(model, batch, 0, [f"gradient:{objective}"]) as look:
+        with _look(model, batch, 0, [f"gradient:{objective}"], Probe) as look:
             gradient = look.gradient(objective)
         if rows.stop >= len(listed) and found is None:
             return gradient
@@ -73,9 +64,9 @@ def _opened(model: Classifier | str | Path) -> Classifier:
     return model if isinstance(model, Classifier) else load_model(model)
 
 
-def _look(model: Classifier, batch: Batch, seed: int, needs: Sequence[str]) -> Probe:
+def _look(model: Classifier, batch: Batch, seed: int, needs: Sequence[str], kind: type[Look]) -> Look:
     """A probe whose labels are classes; only where the card leaves that in doubt is the model run for it."""
-    look = Probe(model, batch.to(model.device), seed=seed, needs=needs)
+    look = kind(model, batch.to(model.device), seed=seed, needs=needs)
     highest = -1 if batch.target is None else int(batch.target.max())
     if highest >= (model.card.num_classes or 0) and highest >= look.logits.shape[1]:
         raise UserError(f"label {highest} is no class of {model.card.name}, which has {look.logits.shape[1]}, from 0")

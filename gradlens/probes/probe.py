@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -20,9 +20,6 @@ from gradlens.core.registry import edge_map
 from gradlens.core.types import Batch, UserError
 from gradlens.models.watching import full_float32
 from gradlens.probes.forward import Forward, Images, Mode, Values
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 Result = TypeVar("Result")
 
@@ -95,14 +92,7 @@ class Probe(Forward):
         if not isinstance(image, Tensor) or image.ndim != 4:
             found = f"shape {tuple(image.shape)}" if isinstance(image, Tensor) else f"a {type(image).__name__}"
             raise UserError(f"other pixels are {found}; wanted a tensor like probe.batch.image (B, C, H, W)")
-        there = Batch(image.detach(), self.target, self.batch.index)
-        return Probe(self.model, there, self.mode, self.seed, self.needs)
-
-    def show(self, of: str = "loss", edges: str = "canny", images: int = 8) -> Figure:
-        """Image, gradient and edges side by side, a row an image, at most so many; gray is a gradient of zero."""
-        from gradlens.session.looks import look_at
-
-        return look_at(self, of, edges, images)
+        return self._look_at(Batch(image.detach(), self.target, self.batch.index))
 
     @property
     def held(self) -> dict[str, int]:
@@ -134,10 +124,9 @@ class Probe(Forward):
         images = f"{count} image{'s' * (count != 1)} {' × '.join(map(str, shape))}"
         return f"<Probe of {name}: {images}; keeps {held}>"
 
-    def _repr_html_(self) -> str:
-        from gradlens.session.looks import probe_page
-
-        return probe_page(self)
+    def _look_at(self, batch: Batch) -> Probe:
+        """A plain look, also of one that was made otherwise, such as an engine's leaf."""
+        return Probe(self.model, batch, self.mode, self.seed, self.needs)
 
     def _differentiated(self, of: str) -> Images:
         """The gradient in the modes that train: with its graph, or as a leaf."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from gradlens.core.names import first_twice
 from gradlens.core.types import UserError
 from gradlens.runs.record import Run
 
@@ -39,8 +40,7 @@ def check_runs(runs: Sequence[Run]) -> None:
     if not runs:
         raise UserError("no run given; a report needs the folder of at least one analysis")
     labels = [run.label for run in runs]
-    twice = next((label for label in labels if labels.count(label) > 1), None)
-    if twice:
+    if twice := first_twice(labels):
         raise UserError(f"two runs are called {twice}; name them with --labels, such as --labels before,after")
     for run in runs:
         fault = _fault(run)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from gradlens.core.names import Name
 from gradlens.report._encode import Encoded, encode
 from gradlens.runs.comparison import BESIDE
 from gradlens.runs.comparison_text import CORE
@@ -97,4 +98,4 @@ def _meanings(run: Run) -> dict[str, str]:
 
 def _stem(column: str) -> str:
     """A column's name without its objective and parameters."""
-    return column.partition("[")[0].partition("@")[0]
+    return Name.parse(column).stem

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from gradlens.core.names import Name
 from gradlens.runs.record import Run
 
 RAW = ("samples.parquet", "summary.json", "summary.csv", "arrays.npz", "run.json")
@@ -70,7 +71,7 @@ def _of(key: str) -> Callable[[Run], Any]:
 
 def _objectives(run: Run) -> str:
     """The loss, and those that analyzers name after an @."""
-    named = [spec.partition("@")[2].partition("[")[0] for spec in run.provenance.get("analyzers") or ()]
+    named = [Name.parse(spec).objective for spec in run.provenance.get("analyzers") or ()]
     return ", ".join(dict.fromkeys(name or "loss" for name in named))
 
 

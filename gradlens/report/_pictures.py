@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from gradlens.plotting.panels import class_of, example
+from gradlens.plotting.signed import in_gray, scale_of
 from gradlens.report._columns import with_names
 from gradlens.runs.record import Run
 
@@ -63,20 +64,15 @@ def data_of(run: Run) -> Any:
     return run.provenance.get("data_fingerprint") or run.summary.get("data")
 
 
-def displayed(gradient: NDArray, limit: float) -> NDArray:
-    """As in the figure gradient_gallery: gray is zero, ``limit`` the size that saturates."""
-    return np.clip(0.5 + 0.5 * gradient / (limit or 1.0), 0, 1)
-
-
 def _card(
     path: str, places: Sequence[tuple[int, int, int]], runs: Sequence[Run], frames: Sequence[pd.DataFrame]
 ) -> Card:
     pairs = [example(runs[number], index) for number, _, index in places]
-    limits = [float(np.quantile(np.abs(gradient), 0.99)) for _, gradient in pairs]
+    scales = [scale_of(gradient) for _, gradient in pairs]
     looks = []
-    for (number, row, _), (_, gradient), limit in zip(places, pairs, limits, strict=True):
-        own = picture(displayed(gradient, limit))
-        shared = own if limit == max(limits) else picture(displayed(gradient, max(limits)))
+    for (number, row, _), (_, gradient), scale in zip(places, pairs, scales, strict=True):
+        own = picture(in_gray(gradient, scale))
+        shared = own if scale == max(scales) else picture(in_gray(gradient, max(scales)))
         looks.append(Look(number, row, _lines(frames[number].iloc[row], gradient), own, shared))
     image = pairs[0][0]
     name = class_of(runs[places[0][0]], places[0][2]) or path

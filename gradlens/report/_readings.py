@@ -1,36 +1,17 @@
-"""The numbers worth reading first, what must be known before believing them, and the comparison of several runs."""
+"""What a page says of several runs: why numbers are missing, what must be known of them, how they compare."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from gradlens.cli.terminal import ACCURACY, warnings
 from gradlens.core.table import said_together
 from gradlens.core.types import UserError
 from gradlens.runs.comparison import compare
-from gradlens.runs.readings import with_interval
+from gradlens.runs.readings import Reading, warnings
 from gradlens.runs.record import Run
-
-# Spaces before a title that set it in by one step.
-INDENT = 3
-
-
-@dataclass(frozen=True)
-class Reading:
-    """A number in every run, with half its 95 % interval; how to read it; why it is missing.
-
-    depth: how far its title is set in below that of the number it belongs to.
-    """
-
-    title: str
-    depth: int
-    key: str
-    values: tuple[str, ...]
-    meaning: str
-    missing: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -44,38 +25,18 @@ class Comparison:
     refusal: str = ""
 
 
-def readings(runs: Sequence[Run]) -> list[Reading]:
-    """A row for every number that some run's analyzers read first and some run has."""
-    rows = dict.fromkeys(map(tuple, [*ACCURACY, *(reading for run in runs for reading in run.readings)]))
-    known = [row for row in rows if any(_knows(run, row[1]) for run in runs)]
-    return [_reading(title, key, meaning, runs) for title, key, meaning in known]
-
-
-def _reading(title: str, key: str, meaning: str, runs: Sequence[Run]) -> Reading:
-    values = tuple(with_interval(run.summary, key) for run in runs)
-    depth = (len(title) - len(title.lstrip())) // INDENT
-    return Reading(title.strip(), depth, key, values, meaning, tuple(_reasons(key, runs)))
-
-
-def _reasons(key: str, runs: Sequence[Run]) -> Iterator[str]:
+def reasons(reading: Reading, runs: Sequence[Run]) -> list[str]:
     """Why a number is missing, each reason once, with the runs that it holds for unless it holds for all."""
     found: dict[str, list[str]] = {}
-    for run in runs:
-        why = (run.provenance.get("missing") or {}).get(key)
-        if why:
-            found.setdefault(str(why), []).append(run.label)
-    for why, labels in found.items():
-        yield why if len(labels) == len(runs) else f"{why} ({', '.join(labels)})"
-
-
-def _knows(run: Run, key: str) -> bool:
-    return run.summary.get(key) is not None or key in (run.provenance.get("missing") or {})
+    for run, value in zip(runs, reading.values, strict=True):
+        if value.missing:
+            found.setdefault(value.missing, []).append(run.label)
+    return [why if len(labels) == len(runs) else f"{why} ({', '.join(labels)})" for why, labels in found.items()]
 
 
 def warned(runs: Sequence[Run]) -> list[tuple[str, str]]:
     """Label and warning; missing numbers are said where the numbers are."""
-    bare = [replace(run, provenance={**run.provenance, "missing": {}}) for run in runs]
-    return [(run.label, warning) for run in bare for warning in warnings(run)]
+    return [(run.label, warning) for run in runs for warning in warnings(run, missing=False)]
 
 
 def compared(groups: Mapping[str, Sequence[Run]]) -> Comparison | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,8 @@ from gradlens.report._columns import TableOfRun, tables
 from gradlens.report._figures import draw_all
 from gradlens.report._origin import complete, facts, raw_files
 from gradlens.report._pictures import SIDE, Card, cards, data_of
-from gradlens.report._readings import compared, readings, warned
+from gradlens.report._readings import compared, reasons, warned
+from gradlens.runs.readings import readings
 from gradlens.runs.record import Run
 
 SCRIPTS = ("columns.js", "expression.js", "table.js", "page.js")
@@ -67,13 +67,9 @@ def _groups(runs: Run | Sequence[Run] | Mapping[str, Run | Sequence[Run]]) -> di
         return {run.label: [run] for run in runs}
     listed = {name: [group] if isinstance(group, Run) else list(group) for name, group in runs.items()}
     return {
-        name: [_called(run, name if len(group) == 1 else f"{name} {k}") for k, run in enumerate(group, 1)]
+        name: [run.named(name if len(group) == 1 else f"{name} {k}") for k, run in enumerate(group, 1)]
         for name, group in listed.items()
     }
-
-
-def _called(run: Run, label: str) -> Run:
-    return replace(run, summary={**run.summary, "model": label})
 
 
 def _render(
@@ -93,7 +89,7 @@ def _render(
         "lead": _lead(runs),
         "labels": labels,
         "warned": warned(runs),
-        "readings": readings(runs),
+        "readings": [(row, reasons(row, runs)) for row in readings(runs)],
         "most_beside": MOST_BESIDE,
         "comparison": compared(groups),
         "drawn": drawn,

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from gradlens.core.names import Name
 from gradlens.core.types import UserError
 from gradlens.runs.record import Run
 
@@ -83,7 +84,7 @@ def _settings(run: Run) -> dict[str, list[str]]:
     """The settings of each analyzer by its plain name."""
     found: dict[str, list[str]] = {}
     for spec in _of(run, "analyzers") or ():
-        found.setdefault(spec.partition("[")[0].partition("@")[0], []).append(spec)
+        found.setdefault(Name.parse(spec).stem, []).append(spec)
     return found
 
 

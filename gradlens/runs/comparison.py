@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gradlens.core.names import unknown
+from gradlens.core.names import Name, first_twice, unknown
 from gradlens.core.table import Table
 from gradlens.core.types import UserError
 from gradlens.runs.comparable import check_comparable, check_distinct
@@ -106,8 +106,7 @@ def _groups(runs: Runs) -> dict[str, list[Run]]:
         groups = {str(k): [v] if isinstance(v, Run) else list(v) for k, v in runs.items()}
     else:
         labels = [getattr(run, "label", str(run)) for run in runs]
-        twice = next((name for name in labels if labels.count(name) > 1), None)
-        if twice:
+        if twice := first_twice(labels):
             raise UserError(
                 f"two runs are called {twice}; name them: {{'before': run_a, 'after': run_b}}, or before=FOLDER "
                 "after=FOLDER on the command line"
@@ -142,9 +141,8 @@ def _plan(
         raise UserError(f"{len(primary)} primary columns; declare at most {MOST_PRIMARY}, the others are exploratory")
     if len(declared) > MOST_PRIMARY:
         notes.append(f"{len(declared)} columns are declared primary; the first {MOST_PRIMARY} were taken")
-    chosen = list(
-        dict.fromkeys([*declared[:MOST_PRIMARY], *(columns or (c for c in shared if not _plain(c).endswith(BESIDE)))])
-    )
+    others = columns or [c for c in shared if not Name.parse(c).stem.endswith(BESIDE)]
+    chosen = list(dict.fromkeys([*declared[:MOST_PRIMARY], *others]))
     return _Plan(chosen, np.arange(len(chosen)) >= len(declared[:MOST_PRIMARY]), notes)
 
 
@@ -152,8 +150,3 @@ def measures(run: Run) -> list[str]:
     """The columns that hold a measure of each image."""
     numeric = run.samples.select_dtypes(["number", "bool"]).columns
     return [c for c in numeric if c not in IDENTITY]
-
-
-def _plain(column: str) -> str:
-    """A column's name without its objective and parameters."""
-    return column.partition("[")[0].partition("@")[0]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from gradlens.core.names import Name
 from gradlens.core.numbers import NOTHING, decimals_for, number
 from gradlens.core.table import Table
 from gradlens.runs.record import Run
@@ -116,8 +117,7 @@ def _on_few_seeds(frame: pd.DataFrame) -> Iterator[str]:
 def _meanings(frame: pd.DataFrame, runs: Sequence[Run]) -> Iterator[str]:
     """How to read the primary measures, as their analyzers say it."""
     for column in dict.fromkeys(frame.loc[frame["role"] == PRIMARY, "column"]):
-        stem = column.partition("@")[0].partition("[")[0]
-        key = f"{stem}_mean{column.removeprefix(stem)}"
+        key = str(Name.parse(column).ending("mean"))
         said = (meaning for run in runs for _, name, meaning in run.readings if name == key and meaning)
         meaning = next(said, CORE.get(column, ""))
         if meaning:

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from gradlens.core.files import make_folder, write_atomically
 from gradlens.core.types import UserError
+from gradlens.runs.first_format import todays
 
-FORMAT = 1
+FORMAT, FIRST = 2, 1
 # What a reader would look at; their hashes are in run.json.
 GUARDED = ("samples.parquet", "summary.json")
 
@@ -49,7 +50,7 @@ def read_run(folder: Path) -> dict[str, Any]:
         raise UserError(f"{folder} {state}" + ("" if "unfinished" in state else "; give the folder of an analysis"))
     try:
         provenance = json.loads((folder / "run.json").read_text())
-        _check_format(folder, provenance)
+        written = _check_format(folder, provenance)
         del provenance["format"]
         hashes = provenance.pop("sha256", {})
         parts = {
@@ -64,18 +65,19 @@ def read_run(folder: Path) -> dict[str, Any]:
     except Exception as error:
         raise UserError(f"{folder} is damaged ({type(error).__name__}: {error}); analyze again") from None
     _check_unchanged(folder, hashes, parts)
-    return parts
+    return todays(parts) if written == FIRST else parts
 
 
-def _check_format(folder: Path, provenance: Any) -> None:
+def _check_format(folder: Path, provenance: Any) -> int:
     if not isinstance(provenance, dict) or "format" not in provenance:
         raise UserError(f"{folder / 'run.json'} was not written by gradlens; give the folder of an analysis")
-    if provenance["format"] != FORMAT:
-        found = provenance["format"]
+    found = provenance["format"]
+    if found not in (FORMAT, FIRST):
         raise UserError(
             f"{folder} was written by another version of gradlens (format {found}, this one reads {FORMAT}); analyze "
             "again"
         )
+    return found
 
 
 def _check_unchanged(folder: Path, hashes: Mapping[str, str], parts: Mapping[str, Any]) -> None:

@@ -7,7 +7,7 @@ import json
 import re
 import typing
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,16 @@ class History:
     def label(self) -> str:
         """The folder's name, or its parent's for a seed (``s0``, ``s1``, …), so that seeds of one recipe share it."""
         return str(self.summary["model"])
+
+    def named(self, label: str) -> History:
+        """The same training under another name."""
+        return replace(self, summary={**self.summary, "model": label})
+
+    def displayed(self, **display: Any) -> History:
+        """The same training with these looks in figures."""
+        model = self.provenance.get("model") or {}
+        shown = {**(model.get("display") or {}), **display}
+        return replace(self, provenance={**self.provenance, "model": {**model, "display": shown}})
 
     @property
     def finished(self) -> bool:

@@ -76,8 +76,8 @@ def as_manifest(runs: Sequence[Run], entries: Sequence[Entry]) -> list[Run]:
     for run in runs:
         if run.label not in by_label:
             raise UserError(unknown("model of the manifest", run.label, by_label))
-        run.provenance["model"] = {**(run.provenance.get("model") or {}), "display": by_label[run.label].display}
-    return sorted(runs, key=lambda run: list(by_label).index(run.label))
+    shown = [run.displayed(**by_label[run.label].display) for run in runs]
+    return sorted(shown, key=lambda run: list(by_label).index(run.label))
 
 
 def _entry(file: Path, label: str, table: Any) -> Entry:

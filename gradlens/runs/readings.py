@@ -1,46 +1,93 @@
-"""A run in the forms that other programs and papers take: a table of its summary, arrays with names."""
+"""The numbers that a run's reader sees first, each with its interval, and what must be known before believing them.
+
+The terminal, ``run.table()``, the report and the model card draw what is said here.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from gradlens.core.names import limits
 from gradlens.core.numbers import decimals_for, number
 from gradlens.core.table import Table
-from gradlens.core.types import UserError
 from gradlens.runs.record import Run
 
-if TYPE_CHECKING:
-    import xarray
-
-ACCURACY = ("top-1 (%)", "top1", "on these very images")
-# One that a page does not swallow.
+# What every run has; analyzers add theirs. Spaces before a title set it in below the one that it belongs to.
+ACCURACY = (
+    ("top-1 (%)", "top1", "on these very images"),
+    ("   of the data's classes", "top1_valid", "over the logits of the classes that occur"),
+)
+STEP = 3
+# A space that a page does not swallow.
 INDENT = "\u2003"
-PIXELS = ("image", "channel", "y", "x")
+
+
+class Value(NamedTuple):
+    """One run's number with its 95 % interval, NaN where there is none; or why it is missing."""
+
+    value: float
+    low: float
+    high: float
+    missing: str = ""
+
+    @property
+    def known(self) -> bool:
+        return math.isfinite(self.value)
+
+    def text(self, digits: int = 2) -> str:
+        """``0.424 ± 0.031``, with so many digits of the uncertainty; a dash where the number is missing."""
+        half = (self.high - self.low) / 2
+        decimals = decimals_for(half, digits=digits)
+        shown = number(self.value, decimals)
+        return f"{shown} ± {number(half, decimals)}" if math.isfinite(half) else shown
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One number of several runs. depth: how far its title is set in below that of the number it belongs to."""
+
+    title: str
+    depth: int
+    key: str
+    meaning: str
+    values: tuple[Value, ...]
+
+    @property
+    def known(self) -> bool:
+        return any(value.known for value in self.values)
+
+
+def readings(runs: Sequence[Run]) -> list[Reading]:
+    """What the runs' analyzers put first, in order, where some run has the number or says why it has not."""
+    rows = dict.fromkeys(map(tuple, [*ACCURACY, *(row for run in runs for row in run.readings)]))
+    found = []
+    for title, key, meaning in rows:
+        values = tuple(_value(run, key) for run in runs)
+        depth = (len(title) - len(title.lstrip())) // STEP
+        found.append(Reading(title.strip(), depth, key, meaning, values))
+    return [reading for reading in found if reading.known or any(value.missing for value in reading.values)]
 
 
 def table_of(run: Run, details: bool = True, meanings: bool = True) -> Table:
     """The numbers that a run's analyzers put first, each with its 95 % interval.
 
-    details: with the rows that belong to another, whose titles are indented. meanings: print how to read each.
+    details: with the rows that belong to another, whose titles are set in. meanings: print how to read each.
     """
-    readings = [ACCURACY, *map(tuple, run.readings)]
-    rows = [
-        (title, key, run.summary[key], *limits(run.summary, key), meaning)
-        for title, key, meaning in readings
-        if _known(run.summary.get(key)) and (details or not title.startswith(" "))
-    ]
-    frame = pd.DataFrame(rows, columns=["measure", "key", "value", "low", "high", "how to read it"])
+    rows = [row for row in readings([run]) if row.known and (details or not row.depth)]
+    frame = pd.DataFrame(
+        [(STEP * row.depth * " " + row.title, row.key, *row.values[0][:3], row.meaning) for row in rows],
+        columns=["measure", "key", "value", "low", "high", "how to read it"],
+    )
     printed = pd.DataFrame(
         {
-            "measure": [title.replace("   ", INDENT) for title in frame["measure"]],
-            "value": [with_interval(run.summary, key) for key in frame["key"]],
-            **({"how to read it": frame["how to read it"].tolist()} if meanings else {}),
+            "measure": [row.depth * INDENT + row.title for row in rows],
+            "value": [row.values[0].text() for row in rows],
+            **({"how to read it": [row.meaning for row in rows]} if meanings else {}),
         },
         index=[""] * len(frame),
     )
@@ -49,40 +96,50 @@ def table_of(run: Run, details: bool = True, meanings: bool = True) -> Table:
     return Table(frame, title, printed=printed)
 
 
-def with_interval(summary: Mapping[str, Any], key: str, digits: int = 2) -> str:
-    """``0.424 ± 0.031``, with so many digits of the uncertainty; a dash where the number is missing."""
-    low, high = limits(summary, key)
-    half = (high - low) / 2
-    decimals = decimals_for(half, digits=digits)
-    shown = number(summary.get(key), decimals)
-    return f"{shown} ± {number(half, decimals)}" if math.isfinite(half) else shown
+def warnings(run: Run, missing: bool = True) -> list[str]:
+    """What a reader must know before believing the numbers; missing: also why numbers are not there."""
+    return [*_of_model(run), *_of_gradients(run.summary), *(_of_missing(run) if missing else ()), *_of_files(run)]
 
 
-def to_xarray(run: Run) -> xarray.Dataset:
-    """The run's examples with named axes: images and gradients ``(image, channel, y, x)``, and their rows."""
-    try:
-        import xarray
-    except ImportError:
-        raise UserError("to_xarray needs xarray, which is not installed; pip install xarray") from None
-    kept = run.examples
-    if not kept:
-        raise UserError(f"run {run.label} keeps no examples; analyze with examples=16")
-    index = kept["index"].tolist()
-    rows = run.samples.set_index("index").reindex(index)
-    gradient = kept["gradient"].astype(np.float32) * kept["scale"].astype(np.float32)[:, None, None, None]
-    variables: dict[str, Any] = {
-        "pixels": (PIXELS, kept["image"].astype(np.float32)),
-        "gradient": (PIXELS, gradient, {"units": "nats per unit pixel", "objective": "loss"}),
-        **{str(column): ("image", rows[column].to_numpy()) for column in rows},
-    }
-    channels = _channels(gradient.shape[1])
-    attributes = {"model": run.label, "data": str(run.summary.get("data")), "run": run.hash}
-    return xarray.Dataset(variables, {"image": index, "channel": channels}, attributes)
+def _of_model(run: Run) -> Iterator[str]:
+    model, top1 = run.provenance.get("model", {}), run.summary.get("top1")
+    yield from model.get("notes") or ()
+    classes = model.get("num_classes")
+    if top1 is None or not math.isfinite(top1):
+        yield "the images have no labels: gradients are taken at the prediction, accuracy is unknown"
+    elif classes and top1 < 100 / classes + 300 * math.sqrt((1 / classes) / run.summary["images"]):
+        why = "the class order, the normalisation or the activation is probably wrong, or the model is untrained"
+        if str(model.get("weights")).startswith(("random", "cascade")):
+            why = "as a control's should be"
+        yield f"top-1 {top1:.2f} % is at chance ({100 / classes:.2g} %): {why}"
 
 
-def _channels(count: int) -> Sequence[str]:
-    return list("RGB") if count == 3 else ["gray"] if count == 1 else [str(k) for k in range(count)]
+def _of_gradients(summary: Mapping[str, Any]) -> Iterator[str]:
+    for key, what in (("zero", "exactly zero"), ("underflow", "underflowed"), ("not_finite", "not finite")):
+        count = summary.get(f"gradients_{key}", 0)
+        if count:
+            yield f"{count} gradients are {what}; column gradient_flag marks them"
 
 
-def _known(value: Any) -> bool:
-    return value is not None and math.isfinite(value)
+def _of_missing(run: Run) -> Iterator[str]:
+    """The rows that the table lacks, together by their reason; run.json has the reasons of all numbers."""
+    rows: dict[str, list[str]] = {}
+    above = ""
+    for reading in readings([run]):
+        above = above if reading.depth else reading.title
+        if reason := reading.values[0].missing:
+            rows.setdefault(reason, []).append(f"{above} ({reading.title})" if reading.depth else above)
+    for reason, titles in rows.items():
+        yield f"no {' · '.join(titles)}: {reason}"
+
+
+def _of_files(run: Run) -> Iterator[str]:
+    if count := run.summary.get("unreadable"):
+        yield f"{count} images could not be read and were skipped; run.json lists them"
+
+
+def _value(run: Run, key: str) -> Value:
+    value = run.summary.get(key)
+    if value is None or not math.isfinite(value):
+        return Value(math.nan, math.nan, math.nan, str((run.provenance.get("missing") or {}).get(key, "")))
+    return Value(value, *limits(run.summary, key))

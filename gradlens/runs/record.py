@@ -3,31 +3,32 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
-import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gradlens.core.notebook import displayable
+from gradlens.core.names import unknown, with_limits
 from gradlens.core.types import UserError, digest
 from gradlens.runs.folder import read_run, write_run
-
-if TYPE_CHECKING:
-    import xarray
-    from matplotlib.figure import Figure
-
-    from gradlens.core.table import Table
-    from gradlens.probes.probe import Probe
-    from gradlens.session.plots import Plots
+from gradlens.stats.intervals import share_interval
 
 IDENTITY = (
     *("weights", "arch", "activation", "mean", "std", "data_fingerprint", "preprocess_hash"),
     *("analyzers", "seed", "precision"),
 )
+
+
+def accuracies(samples: pd.DataFrame) -> dict[str, float]:
+    """Top-1 in percent with its interval, among all classes and, where the data hold only some, among those."""
+    found = {"top1": math.nan}
+    for key, column in (("top1", "correct"), ("top1_valid", "correct_valid")):
+        if column in samples:
+            share = share_interval(int(samples[column].sum()), len(samples))
+            found |= with_limits(key, [100 * part for part in share])
+    return found
 
 
 @dataclass
@@ -59,6 +60,16 @@ class Run:
         """The model's name, as figures show it."""
         return str(self.summary.get("model", "model"))
 
+    def named(self, label: str) -> Self:
+        """The same run under another name; the given one keeps its own."""
+        return replace(self, summary={**self.summary, "model": label})
+
+    def displayed(self, **display: Any) -> Self:
+        """The same run with these looks in figures and tables: group, order, color, marker, style."""
+        model = self.provenance.get("model") or {}
+        shown = {**(model.get("display") or {}), **display}
+        return replace(self, provenance={**self.provenance, "model": {**model, "display": shown}})
+
     @property
     def hash(self) -> str:
         """Identifies what was measured, for a figure's metadata."""
@@ -86,7 +97,7 @@ class Run:
         """Title, key of the summary and meaning of what a table of this run shows, in order."""
         return self.provenance.get("readings") or []
 
-    def select(self, where: str | None) -> Run:
+    def select(self, where: str | None) -> Self:
         """The same run with the rows for which an expression of columns holds: ``"correct and l1 > 10"``."""
         if not where:
             return self
@@ -99,10 +110,8 @@ class Run:
             raise UserError(f"cannot select '{where}' ({reason}); it may use the columns {columns}, …") from None
         return replace(self, samples=self.samples[holds])
 
-    def top(self, column: str, n: int = 8, where: str | None = None) -> Run:
+    def top(self, column: str, n: int = 8, where: str | None = None) -> Self:
         """The n images with the largest values of a column, largest first."""
-        from gradlens.core.names import unknown
-
         chosen = self.select(where).samples
         if column not in chosen:
             raise UserError(unknown("column", column, chosen.columns))
@@ -110,95 +119,19 @@ class Run:
             raise UserError(f"column '{column}' holds text, which has no largest; give a column of numbers such as l1")
         return replace(self, samples=chosen.nlargest(n, column), ranked_by=column)
 
-    def probe(self, index: int | Sequence[int]) -> Probe:
-        """Look again at one image by its ``index``, or at several; reloads model and data where needed."""
-        from gradlens.analysis.reopened import probe_of
-
-        return probe_of(self, [index] if isinstance(index, int | np.integer) else list(index))
-
-    def measure(self, probe: Probe) -> pd.DataFrame:
-        """A row an image of a probe, with the columns that this run has of its own images.
-
-        Of this run's model at edited pixels, the difference of two rows is what the edit does:
-        ``run.measure(probe.at(edited))``. Nulls and colour axes come from the run's own pilot images, so
-        that of an unchanged image is the run's row, up to rounding. Columns of inline analyzers are NaN.
-        """
-        from gradlens.analysis.reopened import measured_as
-
-        return measured_as(self, probe)
-
-    def show(self, images: int = 8, column: str | None = None) -> Figure:
-        """The first images of the run above their gradients, with their classes and one number each.
-
-        After ``top`` that is the column it ranked by, else l1. Images whose gradients the run did not
-        keep are computed again, from its model and data.
-        """
-        from gradlens.plotting.strip import strip
-
-        if column is not None and column not in self.samples:
-            from gradlens.core.names import unknown
-
-            raise UserError(unknown("column", column, self.samples.columns))
-        return strip(self._keeping(self.samples["index"].head(images).tolist()), images, column)
-
-    @property
-    def plot(self) -> Plots:
-        """The figures as methods, of this run and others: ``run.plot.gradient_gallery(twin)``."""
-        from gradlens.session.plots import Plots
-
-        return Plots(self)
-
-    def figure(self, name: str, ax: Any = None, **options: Any) -> Any:
-        """Draw a registered figure of this run."""
-        from gradlens.plotting import draw
-
-        return displayable(draw(name, [self], ax=ax, **options))
-
-    def table(self) -> Table:
-        """The summary's main numbers with 95 % intervals and how to read them."""
-        from gradlens.runs.readings import table_of
-
-        return table_of(self)
-
-    def to_latex(self) -> str:
-        """That table for a paper, without the explanations: a ``table`` environment for the package booktabs."""
-        from gradlens.runs.readings import table_of
-
-        return table_of(self, meanings=False).to_latex()
-
-    def to_xarray(self) -> xarray.Dataset:
-        """The kept examples with named axes ``(image, channel, y, x)``, for who has xarray installed."""
-        from gradlens.runs.readings import to_xarray
-
-        return to_xarray(self)
-
     def save(self, folder: str | Path) -> Path:
         """Write the run's folder; ``run.json`` comes last, so a folder that has it is complete."""
         return write_run(Path(folder), self.samples, self.summary, self.arrays, self.provenance, self.examples)
 
     @classmethod
-    def load(cls, folder: str | Path) -> Run:
+    def load(cls, folder: str | Path) -> Self:
         """Read a run's folder; raises UserError where it is not a complete run, or was changed by hand."""
-        return cls(**read_run(Path(folder)))
+        parts = read_run(Path(folder))
+        # Runs of format 1 hold no interval of their accuracy, which their rows give.
+        parts["summary"] |= {k: v for k, v in accuracies(parts["samples"]).items() if k not in parts["summary"]}
+        return cls(**parts)
 
     def __repr__(self) -> str:
         numbers = ", ".join(f"{k}={v:.4g}" for k, v in list(self.headline.items())[:4])
         whole = "of all " if self.selected else ""
         return f"<Run {self.label} on {self.summary.get('data')}: {self.count}, {whole}{numbers}>"
-
-    def _repr_html_(self) -> str:
-        from gradlens.session.page import run_page
-
-        return run_page(self)
-
-    def _keeping(self, indices: list[int]) -> Run:
-        """The same run with examples of all these images."""
-        kept = self.examples.get("index", np.empty(0, np.int64)).tolist()
-        missing = [index for index in indices if index not in kept]
-        if not missing:
-            return self
-        from gradlens.analysis.reopened import examples_of
-
-        found = examples_of(self, missing)
-        joined = {k: np.concatenate([self.examples[k], v]) if kept else v for k, v in found.items()}
-        return replace(self, examples=joined)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gradlens.core.names import number, unknown
+from gradlens.core.names import as_number, unknown
 from gradlens.core.types import UserError
 
 SCHEDULES = ("cosine", "poly", "tanh", "constant")
@@ -145,7 +145,7 @@ class TrainConfig:
     def radius(self) -> float:
         """``eval_eps`` as a number."""
         try:
-            return number(str(self.eval_eps))
+            return as_number(str(self.eval_eps))
         except (ValueError, ZeroDivisionError):
             raise UserError(f"eval_eps={self.eval_eps} is no number; wanted one such as 4/255") from None
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from tyro.conf import Positional, arg
 
 from gradlens.cli.options import Common
-from gradlens.core.names import number
+from gradlens.core.names import as_number
 from gradlens.core.registry import command
 from gradlens.core.types import UserError
 
@@ -120,7 +120,7 @@ def _effects(text: str) -> dict[str, float]:
     for part in _split(text) or ():
         name, _, value = part.rpartition("=")
         try:
-            effects[name] = number(value)
+            effects[name] = as_number(value)
         except (ValueError, ZeroDivisionError):
             raise UserError(f"smallest effect '{part}' is not COLUMN=NUMBER; write l1=0.5") from None
         if not (name and effects[name] > 0):

@@ -79,11 +79,12 @@ class Figure(Common):
         runs = [run for run in given if isinstance(run, Run)]
         for note in check_comparable(runs) if runs else ():
             print(f"note: {note}")
-        if self.models:
-            # In the order given, which --labels follow; the manifest's comes after them.
-            for place, run in enumerate(as_manifest(runs, read_manifest(self.models))):
-                run.provenance["model"]["display"]["order"] = place
-        return given
+        if not self.models:
+            return given
+        # In the order given, which --labels follow; the manifest's is a look that comes after them.
+        shown = as_manifest(runs, read_manifest(self.models))
+        places = {run.label: (place, run) for place, run in enumerate(shown)}
+        return [places[run.label][1].displayed(order=places[run.label][0]) for run in runs]
 
 
 def _split(names: str | None) -> list[str] | None:

@@ -47,8 +47,9 @@ class Report(Common):
         labels = self.labels.split(",") if self.labels else [run.label for run in runs]
         if len(labels) != len(runs):
             raise UserError(f"--labels names {len(labels)} runs, and {len(runs)} are given; name each of them once")
-        for run, label in zip(runs, labels, strict=True):
-            run.summary["model"] = label
-        folders = {id(run): folder for run, folder in zip(runs, self.runs, strict=True)}
-        ordered = as_manifest(runs, read_manifest(self.models)) if self.models else runs
-        return [(run, folders[id(run)]) for run in ordered]
+        named = [run.named(label) for run, label in zip(runs, labels, strict=True)]
+        pairs = list(zip(named, self.runs, strict=True))
+        if not self.models:
+            return pairs
+        folders = {run.label: folder for run, folder in pairs}
+        return [(run, folders[run.label]) for run in as_manifest(named, read_manifest(self.models))]

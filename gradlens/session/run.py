@@ -1,0 +1,134 @@
+"""A run in a Python session: drawn, shown in a notebook, and opened again to look at its images.
+
+What needs torch is imported when it is asked for, so that a finished run is drawn without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import pandas as pd
+
+from gradlens.core.names import unknown
+from gradlens.core.notebook import displayable
+from gradlens.core.table import Table
+from gradlens.core.types import UserError
+from gradlens.runs import record
+from gradlens.runs.readings import table_of
+from gradlens.session.page import run_page
+from gradlens.session.plots import Plots
+
+if TYPE_CHECKING:
+    import xarray
+    from matplotlib.figure import Figure
+
+    from gradlens.probes import probe as probes
+    from gradlens.session.probe import Probe
+
+PIXELS = ("image", "channel", "y", "x")
+
+
+class Run(record.Run):
+    __doc__ = record.Run.__doc__
+
+    @classmethod
+    def of(cls, run: record.Run) -> Self:
+        """The same run with what a session adds."""
+        return cls(**{f.name: getattr(run, f.name) for f in fields(run)})
+
+    def probe(self, index: int | Sequence[int]) -> Probe:
+        """Look again at one image by its ``index``, or at several; reloads model and data where needed."""
+        from gradlens.analysis.reopened import probe_of
+        from gradlens.session.probe import Probe
+
+        return Probe.of(probe_of(self, [index] if isinstance(index, int | np.integer) else list(index)))
+
+    def measure(self, probe: probes.Probe) -> pd.DataFrame:
+        """A row an image of a probe, with the columns that this run has of its own images.
+
+        Of this run's model at edited pixels, the difference of two rows is what the edit does:
+        ``run.measure(probe.at(edited))``. Nulls and colour axes come from the run's own pilot images, so
+        that of an unchanged image is the run's row, up to rounding. Columns of inline analyzers are NaN.
+        """
+        from gradlens.analysis.reopened import measured_as
+
+        return measured_as(self, probe)
+
+    def show(self, images: int = 8, column: str | None = None) -> Figure:
+        """The first images of the run above their gradients, with their classes and one number each.
+
+        After ``top`` that is the column it ranked by, else l1. Images whose gradients the run did not
+        keep are computed again, from its model and data.
+        """
+        from gradlens.plotting.strip import strip
+
+        if column is not None and column not in self.samples:
+            raise UserError(unknown("column", column, self.samples.columns))
+        return strip(self._keeping(self.samples["index"].head(images).tolist()), images, column)
+
+    @property
+    def plot(self) -> Plots:
+        """The figures as methods, of this run and others: ``run.plot.gradient_gallery(twin)``."""
+        return Plots(self)
+
+    def figure(self, name: str, ax: Any = None, **options: Any) -> Any:
+        """Draw a registered figure of this run."""
+        from gradlens.plotting import draw
+
+        return displayable(draw(name, [self], ax=ax, **options))
+
+    def table(self) -> Table:
+        """The summary's main numbers with 95 % intervals and how to read them."""
+        return table_of(self)
+
+    def to_latex(self) -> str:
+        """That table for a paper, without the explanations: a ``table`` environment for the package booktabs."""
+        return table_of(self, meanings=False).to_latex()
+
+    def to_xarray(self) -> xarray.Dataset:
+        """The kept examples with named axes ``(image, channel, y, x)``, for who has xarray installed."""
+        return _named_arrays(self)
+
+    def _repr_html_(self) -> str:
+        return run_page(self)
+
+    def _keeping(self, indices: list[int]) -> Self:
+        """The same run with examples of all these images."""
+        kept = self.examples.get("index", np.empty(0, np.int64)).tolist()
+        missing = [index for index in indices if index not in kept]
+        if not missing:
+            return self
+        from gradlens.analysis.reopened import examples_of
+
+        found = examples_of(self, missing)
+        joined = {k: np.concatenate([self.examples[k], v]) if kept else v for k, v in found.items()}
+        return replace(self, examples=joined)
+
+
+def _named_arrays(run: Run) -> xarray.Dataset:
+    """The run's examples with named axes: images and gradients ``(image, channel, y, x)``, and their rows."""
+    try:
+        import xarray
+    except ImportError:
+        raise UserError("to_xarray needs xarray, which is not installed; pip install xarray") from None
+    kept = run.examples
+    if not kept:
+        raise UserError(f"run {run.label} keeps no examples; analyze with examples=16")
+    index = kept["index"].tolist()
+    rows = run.samples.set_index("index").reindex(index)
+    gradient = kept["gradient"].astype(np.float32) * kept["scale"].astype(np.float32)[:, None, None, None]
+    variables: dict[str, Any] = {
+        "pixels": (PIXELS, kept["image"].astype(np.float32)),
+        "gradient": (PIXELS, gradient, {"units": "nats per unit pixel", "objective": "loss"}),
+        **{str(column): ("image", rows[column].to_numpy()) for column in rows},
+    }
+    channels = _channels(gradient.shape[1])
+    attributes = {"model": run.label, "data": str(run.summary.get("data")), "run": run.hash}
+    return xarray.Dataset(variables, {"image": index, "channel": channels}, attributes)
+
+
+def _channels(count: int) -> Sequence[str]:
+    return list("RGB") if count == 3 else ["gray"] if count == 1 else [str(k) for k in range(count)]
