@@ -27,6 +27,7 @@ _HOME = {
     "attack": "probes.attacks",
     "attribution": "probes.attribution",
     "compare": "runs.comparison",
+    "corrupt": "probes.corruptions",
     "edges": "probes",
     "input_gradient": "probes.opening",
     "leaderboard": "runs.leaderboard",
@@ -35,6 +36,7 @@ _HOME = {
     "measure": "analysis.rows",
     "methods": "core.registry",
     "probe": "session.probe",
+    "study": "studies",
     "swap_activations": "models",
     "train": "training.train",
     "TrainConfig": "training.config",
@@ -56,6 +58,7 @@ if TYPE_CHECKING:
     from gradlens.probes import edges as edges
     from gradlens.probes.attacks import attack as attack
     from gradlens.probes.attribution import attribution as attribution
+    from gradlens.probes.corruptions import corrupt as corrupt
     from gradlens.probes.opening import input_gradient as input_gradient
     from gradlens.report import write_report as write_report
     from gradlens.runs.comparison import compare as compare
@@ -64,6 +67,7 @@ if TYPE_CHECKING:
     from gradlens.session.probe import Probe as Probe
     from gradlens.session.probe import probe as probe
     from gradlens.session.run import Run as Run
+    from gradlens.studies import study as study
     from gradlens.training.config import TrainConfig as TrainConfig
     from gradlens.training.train import train as train
 

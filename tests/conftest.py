@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 import gradlens as gl
+from gradlens.core.registry import KINDS
 from gradlens.models._zoo import digits_cnn
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
@@ -22,6 +23,15 @@ torch.set_num_threads(1)
 def _seeded():
     torch.manual_seed(0)
     np.random.seed(0)
+
+
+@pytest.fixture
+def no_plugin_stays():
+    """Methods that a test registers are gone after it; ours, which register when their file is imported, stay."""
+    yield
+    for registry in KINDS.values():
+        for name in [n for n in registry._methods if not registry.ours(n)]:
+            del registry._methods[name]
 
 
 @pytest.fixture

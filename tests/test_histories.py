@@ -10,8 +10,8 @@ from drawables import a_history, a_run
 from refusals import refused
 
 import gradlens as gl
-from gradlens import Run
 from gradlens.core.registry import figure as figures
+from gradlens.runs import record
 from gradlens.runs.history import History, check_kind, load_drawable
 
 TRAININGS = {"accuracy_over_epochs", "learning_curves", "penalty_weight_sweep"}
@@ -46,7 +46,7 @@ def test_a_training_leaves_its_history_and_recipe_for_figures(trained):
 
 def test_a_folder_is_loaded_as_what_it_holds(trained, tmp_path):
     a_run("natural").save(tmp_path / "run")
-    assert isinstance(load_drawable(tmp_path / "run"), Run)
+    assert isinstance(load_drawable(tmp_path / "run"), record.Run)
     assert isinstance(load_drawable(trained[2]), History)
     chosen = load_drawable(tmp_path / "run", where="correct")
     assert 0 < len(chosen.samples) < 200

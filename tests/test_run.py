@@ -91,7 +91,8 @@ class Counting:
     """An inline analyzer that counts its batches, and may end the process's patience at one of them."""
 
     def __init__(self, stop_at=None):
-        self.batches, self.stop_at = 0, stop_at
+        # The first look, at the pilot images, is none.
+        self.batches, self.stop_at = -1, stop_at
 
     def __call__(self, probe):
         self.batches += 1

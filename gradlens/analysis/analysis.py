@@ -82,7 +82,7 @@ class Session:
             analyzer.expect(self.data.indices, self.data.labels)
         self._needs = frozenset(need for a in self.analyzers for need in a.needs)
         with self._precision():
-            self._kept = show_pilot(
+            self._kept, self._plain = show_pilot(
                 self._probe, self.data, self.analyzers, self.settings.examples, self.settings.batch_size
             )
         self._tallies = empty_tallies(self.analyzers)
@@ -121,7 +121,9 @@ class Session:
             "folded_sites": self._measured.card.folded,
             "seconds": round(time.monotonic() - self._start, 2),
         }
-        run = assemble(samples, self._tallies, self.analyzers, self.model, self.data, provenance, self._kept)
+        run = assemble(
+            samples, self._tallies, self.analyzers, self._plain, self.model, self.data, provenance, self._kept
+        )
         if self.folder is not None:
             run.save(self.folder)
             self.parts.remove()

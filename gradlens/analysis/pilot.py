@@ -7,31 +7,32 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from gradlens.analyzers import Analyzer
+from gradlens.analysis.rows import plain_columns
+from gradlens.analyzers import PILOT_IMAGES, Analyzer
 from gradlens.analyzers.gallery import kept_gradients
 from gradlens.core.memory import in_pieces, within_memory
 from gradlens.core.types import Batch, UserError
 from gradlens.data import Data
 from gradlens.probes.probe import Probe
 
-PILOT_IMAGES = 64
-
 
 def show_pilot(
     probe: Callable[[Batch], Probe], data: Data, analyzers: Sequence[Analyzer], examples: int, batch_size: int
-) -> dict[str, NDArray]:
-    """Show the analyzers the same few images of every class, and keep some images as examples."""
+) -> tuple[dict[str, NDArray], list[str]]:
+    """Show the analyzers the same few images of every class; the examples to keep, and the columns to sum up."""
     pilot = _read(data, PILOT_IMAGES)
     # Looked at twice, since a piece that does not fit into memory must not have been half learnt from.
     _, size = within_memory(lambda piece: _check_labels(data, probe(piece)), pilot, batch_size)
-    for piece in in_pieces(pilot, size):
+    pieces = in_pieces(pilot, size)
+    for piece in pieces:
         seen = probe(piece)
         for analyzer in analyzers:
             analyzer.fit(seen)
+    plain, _ = within_memory(lambda piece: plain_columns(analyzers, probe(piece)), pieces[0], size)
     if not examples:
-        return {}
+        return {}, plain[0]
     kept, _ = within_memory(lambda piece: kept_gradients(probe(piece)), _read(data, examples), size)
-    return {name: np.concatenate([k[name] for k in kept]) for name in kept[0]}
+    return {name: np.concatenate([k[name] for k in kept]) for name in kept[0]}, plain[0]
 
 
 def _read(data: Data, images: int) -> Batch:

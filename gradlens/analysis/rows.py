@@ -10,8 +10,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from gradlens.analysis.pilot import PILOT_IMAGES
-from gradlens.analyzers import Analyzer, choose_analyzers, name_of
+from gradlens.analyzers import PILOT_IMAGES, Analyzer, choose_analyzers, name_of
 from gradlens.core.memory import in_pieces
 from gradlens.core.types import Batch, UserError
 from gradlens.data import Data
@@ -33,13 +32,42 @@ def measurement(
         columns = _core_columns(probe, valid)
         observations: Observations = []
         for analyzer in analyzers:
-            found = {f"{name}{analyzer.suffix}": values for name, values in analyzer.measure(probe).items()}
+            found = columns_of(analyzer, probe)
             _check_new(found, columns, analyzer)
             columns |= found
             observations += [(f"{name_of(analyzer)}/{n}", v) for n, v in analyzer.observe(probe).items()]
         return _to_frame(columns), observations
 
     return measure
+
+
+def columns_of(analyzer: Analyzer, probe: Probe) -> dict[str, Any]:
+    """What an analyzer says of each image, under its suffix; refused where that is not one number an image."""
+    found, who, count = analyzer.measure(probe), f"analyzer '{name_of(analyzer)}'", len(probe.batch)
+    if not isinstance(found, Mapping):
+        raise UserError(f"{who} returned a {type(found).__name__}; wanted {{column: (B,)}}")
+    for name, values in found.items():
+        shape = tuple(np.shape(values))
+        if shape != (count,):
+            raise UserError(f"{who}: column '{name}' has shape {shape}; wanted one number an image, ({count},)")
+    return {f"{name}{analyzer.suffix}": values for name, values in found.items()}
+
+
+def plain_columns(analyzers: Sequence[Analyzer], probe: Probe) -> list[str]:
+    """The columns of those analyzers that leave it to the run to sum them up, from a first look.
+
+    A method that says nothing of any image is told so here, before hours are spent on it.
+    """
+    names = []
+    for analyzer in (a for a in analyzers if a.plain):
+        for name, values in columns_of(analyzer, probe).items():
+            if not torch.as_tensor(values).isfinite().any():
+                raise UserError(
+                    f"analyzer '{name_of(analyzer)}': column '{name}' is finite for none of the {len(probe.batch)} "
+                    "images looked at first; return numbers, and NaN only for an image that has none"
+                )
+            names.append(name)
+    return names
 
 
 def _check_new(found: Mapping[str, Any], columns: Mapping[str, Any], analyzer: Analyzer) -> None:

@@ -10,9 +10,11 @@ import pandas as pd
 
 from gradlens.analysis.parts import Tallies
 from gradlens.analyzers import Analyzer, Summary, name_of
+from gradlens.core.names import Name, with_limits
 from gradlens.data import Data
 from gradlens.models import Classifier, ModelCard
 from gradlens.runs.record import Run, accuracies
+from gradlens.stats.intervals import mean_interval
 
 
 def empty_tallies(analyzers: Sequence[Analyzer]) -> Tallies:
@@ -24,12 +26,13 @@ def assemble(
     samples: pd.DataFrame,
     tallies: Tallies,
     analyzers: Sequence[Analyzer],
+    plain: Sequence[str],
     model: Classifier,
     data: Data,
     provenance: dict[str, Any],
     examples: dict[str, Any],
 ) -> Run:
-    """One row an image with its path; each analyzer's numbers under its own suffix."""
+    """One row an image with its path; each analyzer's numbers under its own suffix; means of the plain columns."""
     samples.insert(1, "path", [data.path(i) for i in samples["index"]])
     if data.labelled:
         samples = samples.astype({c: bool for c in ("correct", "correct_valid") if c in samples})
@@ -43,7 +46,11 @@ def assemble(
         summary |= {f"{name}{analyzer.suffix}": value for name, value in scalars.items()}
         arrays |= {f"{name_of(analyzer)}/{name}": array for name, array in found.items()}
         missing |= {f"{name}{analyzer.suffix}": reason for name, reason in reasons.items()}
-    reading = {"readings": _readings(analyzers), "primary": _primary(analyzers), "missing": missing}
+    means = {column: str(Name.parse(column).ending("mean")) for column in plain}
+    for column, key in means.items():
+        summary |= with_limits(key, mean_interval(samples[column]))
+    readings = _readings(analyzers) + [[column, key, ""] for column, key in means.items()]
+    reading = {"readings": readings, "primary": _primary(analyzers), "missing": missing}
     return Run(samples, summary, arrays, {**provenance, **reading}, examples, model=model, data=data)
 
 

@@ -3,15 +3,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple
 
-import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from torch import Tensor
 
 from gradlens.core.names import suffix
-from gradlens.core.types import UserError
 from gradlens.probes.probe import Probe
 from gradlens.stats.tallies import Tally
+
+# So many images of every class a run shows its analyzers before the first batch.
+PILOT_IMAGES = 64
 
 
 class Reading(NamedTuple):
@@ -73,22 +74,23 @@ class Analyzer:
         return {}
 
     def summarize(self, samples: pd.DataFrame, tallies: Mapping[str, Any]) -> Summary:
-        """Numbers and arrays of the whole run, from its own columns and tallies."""
+        """Numbers and arrays of the whole run, from its own columns and tallies.
+
+        An analyzer that does not say otherwise gets the mean of each of its columns with its interval.
+        """
         return Summary()
+
+    @property
+    def plain(self) -> bool:
+        """Whether it says nothing of a whole run by itself."""
+        return type(self).summarize is Analyzer.summarize
 
 
 class Inline(Analyzer):
-    """An analyzer from a function ``probe -> {column: (B,)}``."""
+    """An analyzer from a function ``probe -> {column: (B,)}``; name: its own, where it is registered."""
 
-    def __init__(self, function: Callable[[Probe], Mapping[str, Tensor]]):
-        self.function = function
+    def __init__(self, function: Callable[[Probe], Mapping[str, Tensor]], name: str = "inline"):
+        self.function, self.name = function, name
 
     def measure(self, probe: Probe) -> Mapping[str, Tensor]:
-        columns = self.function(probe)
-        if not isinstance(columns, Mapping):
-            raise UserError(f"inline analyzer returned a {type(columns).__name__}; wanted {{column: (B,)}}")
-        for name, values in columns.items():
-            shape = tuple(np.shape(values))
-            if shape != (len(probe.batch),):
-                raise UserError(f"inline analyzer: column '{name}' has shape {shape}; wanted one number an image")
-        return columns
+        return self.function(probe)

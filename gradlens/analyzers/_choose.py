@@ -4,7 +4,7 @@ import copy
 from collections.abc import Callable, Sequence
 
 from gradlens.analyzers._base import Analyzer, Inline
-from gradlens.core.names import first_twice, snake_case, split_specs, suffix
+from gradlens.core.names import first_twice, parse_spec, snake_case, split_specs, suffix
 from gradlens.core.registry import analyzer as analyzers_by_name
 from gradlens.core.registry import objective as objectives_by_name
 from gradlens.core.types import UserError
@@ -14,7 +14,7 @@ STANDARD = ("sample_asymmetry", "channel_asymmetry", "edge_concentration", "clas
 
 def name_of(analyzer: Analyzer) -> str:
     """An analyzer's registered name with its non-default parameters."""
-    return snake_case(type(analyzer).__name__) + suffix(analyzer)
+    return analyzer.name if isinstance(analyzer, Inline) else snake_case(type(analyzer).__name__) + suffix(analyzer)
 
 
 def choose_analyzers(
@@ -47,6 +47,8 @@ def choose_analyzers(
 
 def _with_objectives(spec: str, objectives: Sequence[str]) -> list[Analyzer]:
     built = analyzers_by_name.build(spec)
+    if not isinstance(built, Analyzer):
+        return [Inline(built, parse_spec(spec)[0])]
     if not hasattr(built, "objective") or "objective=" in spec:
         return [built]
     for name in objectives:

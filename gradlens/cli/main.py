@@ -9,7 +9,7 @@ import json
 import sys
 from collections.abc import Sequence
 
-from gradlens.cli.words import claim, parse
+from gradlens.cli.words import parse
 from gradlens.core.names import unknown
 from gradlens.core.registry import command as commands
 from gradlens.core.registry import load_plugin
@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _overview() -> str:
-    rows = [f"  {name:<10}{claim(command)}" for name, command in commands.items()]
+    rows = [f"  {name:<10}{commands.claim(name)}" for name in commands]
     return "\n".join(
         [
             "gradlens: what the gradients of a classifier with respect to its natural input look like",

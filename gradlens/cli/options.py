@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import Positional, UseAppendAction, arg
 
 from gradlens.cli.words import check_labels, label_of
+from gradlens.core.files import check_checkpoint
 from gradlens.core.names import parse_spec, split_specs
-from gradlens.runs.manifest import Entry, read_manifest
 
 if TYPE_CHECKING:
     from gradlens.data import Data
     from gradlens.models import Classifier
+    from gradlens.runs.manifest import Entry
 
 Out = Annotated[Path | None, arg(aliases=["-o"])]
 Triple = tuple[float, float, float]
@@ -53,6 +54,7 @@ class ModelOptions:
     """Let the checkpoint run code when it is opened; only for files whose origin you trust."""
 
     def load(self, spec: str) -> Classifier:
+        check_checkpoint(spec)
         from gradlens.models import load_model
 
         options = {f.name: getattr(self, f.name) for f in dataclasses.fields(ModelOptions)}
@@ -110,6 +112,8 @@ class ModelsOptions(ModelOptions):
         return check_labels(found)
 
     def _entries(self) -> list[Entry]:
+        from gradlens.runs.manifest import read_manifest
+
         return read_manifest(self.models) if self.models else []
 
     def _from_manifest(self, entry: Entry) -> Classifier:

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from gradlens.runs.readings import STEP, readings, warnings
-from gradlens.runs.record import Run
+if TYPE_CHECKING:
+    from gradlens.runs.record import Run
 
 WIDE = 100
 
 
 def print_runs(runs: Sequence[Run], folders: Sequence[Path]) -> None:
     """The runs side by side, a column each, with the meaning of each number and the warnings."""
+    # Late, since a list of methods wants no pandas.
+    from gradlens.runs.readings import STEP, readings
+
     console = Console()
     title = f"{runs[0].summary['data']}, {runs[0].summary['images']:,} images, ± 95 % intervals"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
@@ -44,6 +47,8 @@ def print_runs(runs: Sequence[Run], folders: Sequence[Path]) -> None:
 
 def _print_warnings(console: Console, runs: Sequence[Run]) -> None:
     """Each once, with the runs that it holds for."""
+    from gradlens.runs.readings import warnings
+
     warned: dict[str, list[str]] = {}
     for run in runs:
         for warning in warnings(run):

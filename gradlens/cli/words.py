@@ -81,9 +81,3 @@ def indices(text: str) -> list[int]:
         return [int(part) for part in text.split(",")]
     except ValueError:
         raise UserError(f"images '{text}' are not indices; write them as 3,17,42") from None
-
-
-def claim(method: Any) -> str:
-    """The first sentence of a docstring, on one line."""
-    paragraph = " ".join((method.__doc__ or "").strip().split("\n\n")[0].split())
-    return paragraph.removesuffix(".").replace("``", "")

@@ -25,6 +25,12 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def check_checkpoint(spec: str) -> None:
+    """Refuse the path of a file that is not there, before the seconds that importing torch takes."""
+    if ":" not in spec and not Path(spec).exists():
+        raise UserError(f"no checkpoint at {spec}; give the path of a file, or a timm name as timm:NAME")
+
+
 def make_folder(path: Path) -> Path:
     """Create a folder, or say why it cannot be written."""
     try:

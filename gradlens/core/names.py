@@ -142,3 +142,9 @@ def as_number(text: str) -> float:
 
 def snake_case(name: str) -> str:
     return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
+
+
+def first_sentence(doc: str | None) -> str:
+    """What a docstring's first paragraph claims, on one line."""
+    paragraph = " ".join((doc or "").strip().split("\n\n")[0].split())
+    return paragraph.removesuffix(".").replace("``", "")

@@ -6,71 +6,103 @@ Python call and in a run's provenance.
 
 from __future__ import annotations
 
+import ast
 import importlib
 import importlib.util
 import inspect
-import pkgutil
 import sys
 import typing
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from gradlens.core.names import as_number, parse_spec, snake_case, unknown
+from gradlens.core.names import as_number, first_sentence, parse_spec, snake_case, unknown
 from gradlens.core.types import UserError, digest
 
 
 class Registry(Mapping[str, Any]):
-    """A mapping from name to method that imports every module of ``package`` when first read."""
+    """A mapping from name to method that imports a method's file when the method is asked for, and no other.
+
+    What there is, and the first sentence of each, is read from the texts of the files of ``package``: a
+    top-level definition under a decorator of the kind's name. A plugin registers by the same decorator.
+    """
 
     def __init__(self, kind: str, package: str):
         self.kind, self.package = kind, package
         self._methods: dict[str, Any] = {}
-        self._discovered = False
 
     def __call__(self, method: Any) -> Any:
         """Register a function or a dataclass under its name in snake case."""
         name = snake_case(method.__name__)
         known = self._methods.get(name)
-        if known is not None and known.__module__ != method.__module__:
-            raise UserError(
-                f"{self.kind} '{name}' is defined in {known.__module__} and again in "
-                f"{method.__module__}; rename one of them"
-            )
+        home = known.__module__ if known is not None else self._files[name].module if name in self._files else None
+        self._check_home(name, method.__module__, home)
         self._methods[name] = method
         return method
 
     def __getitem__(self, name: str) -> Any:
-        self._discover()
+        if name not in self._methods and name in self._files:
+            importlib.import_module(self._files[name].module)
         if name not in self._methods:
-            raise UserError(unknown(self.kind, name, self._methods))
+            raise UserError(unknown(self.kind, name, self))
         return self._methods[name]
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._methods or name in self._files
+
     def __iter__(self) -> Iterator[str]:
-        self._discover()
-        return iter(sorted(self._methods))
+        return iter(sorted({*self._methods, *self._files}))
 
     def __len__(self) -> int:
-        self._discover()
-        return len(self._methods)
+        return len({*self._methods, *self._files})
 
-    def build(self, spec: str) -> Any:
-        """An instance, or a partial function, from ``name:parameter=value,…``."""
+    def claim(self, name: str) -> str:
+        """The first sentence of a method's docstring, on one line; imports nothing of ours."""
+        doc = self._methods[name].__doc__ if name in self._methods else self._files[name].doc
+        return first_sentence(doc)
+
+    def _check_home(self, name: str, module: str, home: str | None) -> None:
+        if home not in (None, module):
+            raise UserError(f"{self.kind} '{name}' is defined in {home} and again in {module}; rename one of them")
+
+    def ours(self, spec: str) -> bool:
+        """Whether a method came with the package rather than from a plugin."""
+        return parse_spec(spec)[0] in self._files
+
+    def build(self, spec: str, **given: Any) -> Any:
+        """An instance, or a partial function, from ``name:parameter=value,…`` and from parameters as they are."""
         name, text = parse_spec(spec)
-        method = self[name]
-        parameters = typed_parameters(method, text, f"{self.kind} '{name}'")
+        method, what = self[name], f"{self.kind} '{name}'"
+        _check_known(method, given, what)
+        parameters = typed_parameters(method, text, what) | given
         if inspect.isclass(method):
             return method(**parameters)
         return partial(method, **parameters) if parameters else method
 
-    def _discover(self) -> None:
-        if self._discovered:
-            return
-        package = importlib.import_module(self.package)
-        for module in pkgutil.iter_modules(package.__path__):
-            importlib.import_module(f"{self.package}.{module.name}")
-        self._discovered = True
+    @cached_property
+    def _files(self) -> dict[str, _Defined]:
+        """Where each method of ours is defined, without importing it."""
+        package = importlib.util.find_spec(self.package)
+        folders = package.submodule_search_locations if package else None
+        mark = self.kind.replace(" ", "_")
+        found: dict[str, _Defined] = {}
+        for file in sorted(file for folder in folders or () for file in Path(folder).glob("*.py")):
+            text = file.read_text(encoding="utf-8")
+            if f"\n@{mark}\n" not in text:
+                continue
+            for node in ast.parse(text).body:
+                marks = [ast.unparse(one) for one in getattr(node, "decorator_list", ())]
+                if mark in marks and isinstance(node, ast.FunctionDef | ast.ClassDef):
+                    name, module = snake_case(node.name), f"{self.package}.{file.stem}"
+                    self._check_home(name, module, found[name].module if name in found else None)
+                    found[name] = _Defined(module, ast.get_docstring(node) or "")
+        return found
+
+
+class _Defined(NamedTuple):
+    module: str
+    doc: str
 
 
 objective = Registry("objective", "gradlens.probes.objectives")
@@ -79,19 +111,24 @@ attack = Registry("attack", "gradlens.probes.attacks")
 analyzer = Registry("analyzer", "gradlens.analyzers")
 figure = Registry("figure", "gradlens.plotting")
 penalty = Registry("penalty", "gradlens.training.penalties")
+corruption = Registry("corruption", "gradlens.probes.corruptions")
+study = Registry("study", "gradlens.studies")
 command = Registry("command", "gradlens.cli.commands")
+
 KINDS: dict[str, Registry] = {
     "analyzers": analyzer,
     "attacks": attack,
+    "corruptions": corruption,
     "edge_maps": edge_map,
     "figures": figure,
     "objectives": objective,
     "penalties": penalty,
+    "studies": study,
 }
 
 
 def methods(kind: str) -> Registry:
-    """The methods of one kind, by name: analyzers, attacks, edge_maps, figures, objectives or penalties."""
+    """The methods of one kind, by name, such as ``methods("analyzers")``; an unknown kind lists them all."""
     if kind not in KINDS:
         raise UserError(unknown("kind", kind, KINDS))
     return KINDS[kind]
@@ -119,18 +156,22 @@ def load_plugin(path: str) -> None:
 
 def typed_parameters(method: Callable, text: Mapping[str, str], what: str) -> dict[str, Any]:
     """The parameters' values in the types that the method's signature annotates."""
-    signature = inspect.signature(method)
+    _check_known(method, text, what)
     hints = typing.get_type_hints(method)
-    known = [n for n, p in signature.parameters.items() if p.default is not p.empty]
     values = {}
     for name, raw in text.items():
-        if name not in known:
-            raise UserError(unknown(f"parameter of {what}", name, known))
         try:
             values[name] = _convert(raw, hints.get(name, str))
         except (ValueError, ZeroDivisionError):
             raise UserError(f"{what}: {name}={raw} is not a {getattr(hints[name], '__name__', hints[name])}") from None
     return values
+
+
+def _check_known(method: Callable, given: Iterable[str], what: str) -> None:
+    known = [n for n, p in inspect.signature(method).parameters.items() if p.default is not p.empty]
+    for name in given:
+        if name not in known:
+            raise UserError(unknown(f"parameter of {what}", name, known))
 
 
 def _convert(text: str, kind: Any) -> Any:

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from gradlens.core.memory import bytes_of, graph_bytes
 from gradlens.core.numbers import amount
-from gradlens.core.registry import edge_map
 from gradlens.core.types import Batch, UserError
 from gradlens.models.watching import full_float32
+from gradlens.probes.edges import edge_map_of
 from gradlens.probes.forward import Forward, Images, Mode, Values
 
 Result = TypeVar("Result")
@@ -78,7 +78,7 @@ class Probe(Forward):
     def edges(self, name: str = "canny", **parameters: float) -> Float[Tensor, "b 1 h w"]:
         """The images' edge map under a registered name, ``(B, 1, H, W)``."""
         key = ("edges", name, *sorted(parameters.items()))
-        return self.once(key, lambda: edge_map.build(name)(self.batch.image, **parameters))
+        return self.once(key, lambda: edge_map_of(self.batch.image, name, **parameters))
 
     def once(self, key: Hashable, compute: Callable[[], Result]) -> Result:
         """What a detached computation gives, kept under its key for whoever asks this probe again."""

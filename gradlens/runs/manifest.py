@@ -15,11 +15,13 @@ import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gradlens.core.names import unknown
 from gradlens.core.types import UserError
-from gradlens.runs.record import Run
+
+if TYPE_CHECKING:
+    from gradlens.runs.record import Run
 
 LOADING = ("arch", "activation", "weights", "mean", "std", "normalized", "num_classes")
 

@@ -6,7 +6,6 @@ from typing import Any
 from tyro.conf import Positional
 
 from gradlens.cli.options import Common
-from gradlens.cli.words import claim
 from gradlens.core.registry import KINDS, command
 
 
@@ -16,13 +15,13 @@ class List(Common):
     """List the registered methods, all or of one kind."""
 
     kind: Positional[str | None] = None
-    """analyzers, attacks, edge_maps, figures, objectives or penalties."""
+    """analyzers, attacks, corruptions, edge_maps, figures, objectives, penalties or studies."""
 
     def run(self) -> dict[str, Any]:
         from gradlens.cli.terminal import print_methods
         from gradlens.core.registry import methods
 
         kinds = [self.kind] if self.kind else list(KINDS)
-        listed = {kind: {name: claim(method) for name, method in methods(kind).items()} for kind in kinds}
+        listed = {kind: {name: methods(kind).claim(name) for name in methods(kind)} for kind in kinds if methods(kind)}
         print_methods(listed)
         return listed

@@ -16,6 +16,7 @@ from torch import Tensor
 from gradlens.core.names import parse_spec
 from gradlens.core.registry import attack as registry
 from gradlens.core.seeds import image_uniform
+from gradlens.core.types import UserError
 from gradlens.probes.attacks._evaluate import Evaluate
 
 if TYPE_CHECKING:
@@ -31,7 +32,13 @@ def attack(probe: Probe, name: str = "pgd", objective: str = "loss", **parameter
     ``objective="-margin"``. Parameters are those of the attack.
     """
     noise = noise_of(probe, f"attack/{parse_spec(name)[0]}")
-    return probe.at(registry.build(name)(Evaluate(probe.at, objective), probe.batch.image, noise, **parameters))
+    image = probe.batch.image
+    found = registry.build(name)(Evaluate(probe.at, objective), image, noise, **parameters)
+    if not isinstance(found, Tensor) or found.shape != image.shape or not found.isfinite().all():
+        what = f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else f"a {type(found).__name__}"
+        what = "values that are not finite" if what == f"shape {tuple(image.shape)}" else what
+        raise UserError(f"attack '{name}' returned {what}; wanted images {tuple(image.shape)} in [0, 1]")
+    return probe.at(found)
 
 
 def noise_of(probe: Probe, purpose: str) -> Callable[..., Tensor]:

@@ -14,10 +14,15 @@ from collections.abc import Callable
 from torch import Tensor
 
 from gradlens.core.registry import objective
+from gradlens.core.types import UserError
 
 
 def evaluate(spec: str, logits: Tensor, target: Tensor, draw: Callable[[], Tensor]) -> Tensor:
     """A registered objective of each image, ``(B,)``; ``draw`` is called where the objective is random."""
     method = objective.build(spec)
     drawn = (draw(),) if "draw" in inspect.signature(method).parameters else ()
-    return method(logits, target, *drawn)
+    value = method(logits, target, *drawn)
+    if not isinstance(value, Tensor) or value.shape != target.shape[:1]:
+        found = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+        raise UserError(f"objective '{spec}' returned {found}; wanted one number an image, {tuple(target.shape[:1])}")
+    return value
