@@ -318,7 +318,7 @@ def test_an_output_that_holds_a_run_is_refused_unless_it_is_resumed(unfinished, 
         measure(analyzers=[*STANDARD, Counting()], out=unfinished)
     again = Counting()
     assert_same(measure(analyzers=[*STANDARD, again], out=finished, resume=True), Run.load(finished))
-    assert again.batches == 0
+    assert again.batches < 0  # not even a first look
 
 
 def test_an_output_in_which_nothing_was_measured_can_be_used_again(tmp_path):
