@@ -20,8 +20,7 @@ from torch import nn
 from gradlens import Batch, Preprocess, Probe, load_data, load_model
 from gradlens.analysis.rows import measurement
 from gradlens.analyzers import STANDARD, choose_analyzers
-from gradlens.analyzers._confounders import Confounders
-from gradlens.analyzers._edge_scores import edge_maps, gradient_forms, scores
+from gradlens.analyzers._edge_scores import Confounders, edge_maps, gradient_forms, scores
 from gradlens.data import Data
 from gradlens.models import Classifier
 from gradlens.probes.edges import canny, contour_energy

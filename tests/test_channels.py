@@ -11,9 +11,8 @@ from skimage.color import rgb2gray
 from torch import nn
 
 from gradlens import analyze, load_data
-from gradlens.analyzers._channel_asymmetry import AXES, GRAY, SHARES, ChannelAsymmetry, _bin
+from gradlens.analyzers._channel_asymmetry import AXES, GRAY, SHARES, ChannelAsymmetry, PilotColors, _bin
 from gradlens.analyzers._color_controls import ColorControls, turned_hue
-from gradlens.analyzers._pilot_colors import PilotColors
 from gradlens.core.types import Batch
 from gradlens.models import load_model
 from gradlens.probes.probe import Probe

@@ -10,9 +10,9 @@ from scipy.ndimage import distance_transform_cdt, gaussian_filter
 from scipy.stats import kstest
 
 from gradlens import Preprocess, load_data
-from gradlens.analyzers._confounders import Confounders, log_contrast
 from gradlens.analyzers._edge_blur import BLURS, EdgeBlur
 from gradlens.analyzers._edge_concentration import MEASURES, RADIUS, RANK_FORMS, EdgeConcentration
+from gradlens.analyzers._edge_scores import Confounders, log_contrast
 from gradlens.core.types import Batch
 from gradlens.probes.edges import contour_energy
 from gradlens.probes.edges.distance import _running_minima, distance_to_edges

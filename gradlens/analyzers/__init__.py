@@ -1,6 +1,14 @@
 """One property of gradients a file, as pure functions of a probe. No files, figures or ranks."""
 
-from gradlens.analyzers._base import PILOT_IMAGES, Analyzer, Inline, Reading, Summary
-from gradlens.analyzers._choose import STANDARD, choose_analyzers, name_of
+from gradlens.analyzers._base import (
+    PILOT_IMAGES,
+    STANDARD,
+    Analyzer,
+    Inline,
+    Reading,
+    Summary,
+    choose_analyzers,
+    name_of,
+)
 
 __all__ = ["PILOT_IMAGES", "STANDARD", "Analyzer", "Inline", "Reading", "Summary", "choose_analyzers", "name_of"]

@@ -1,13 +1,20 @@
+"""What an analyzer is, how analyzers are chosen by name, and the numbers that they sum a run up in."""
+
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import copy
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import pandas as pd
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gradlens.core.names import suffix
+from gradlens.core.names import Name, first_twice, parse_spec, snake_case, split_specs, suffix
+from gradlens.core.registry import analyzer as analyzers_by_name
+from gradlens.core.registry import objective as objectives_by_name
+from gradlens.core.types import UserError
 from gradlens.probes.probe import Probe
 from gradlens.stats.tallies import Tally
 
@@ -94,3 +101,72 @@ class Inline(Analyzer):
 
     def measure(self, probe: Probe) -> Mapping[str, Tensor]:
         return self.function(probe)
+
+
+def in_group(number: str, group: str) -> str:
+    """A number of some of the images: ``l1_mean`` of ``robust[…]`` is ``l1_mean_robust[…]``, of all is itself."""
+    of = Name.parse(group)
+    return str(Name("_".join(filter(None, (number, of.stem))), of.tail))
+
+
+def explained(numbers: Mapping[str, float], reason: str) -> Summary:
+    """The numbers, and why those are missing that are not there."""
+    return Summary(dict(numbers), missing={k: reason for k, v in numbers.items() if not math.isfinite(v)})
+
+
+def merged(parts: Iterable[Summary]) -> Summary:
+    """Several summaries as one."""
+    whole = Summary({}, {}, {})
+    for scalars, arrays, missing in parts:
+        whole.scalars.update(scalars)
+        whole.arrays.update(arrays)
+        whole.missing.update(missing)
+    return whole
+
+
+STANDARD = ("sample_asymmetry", "channel_asymmetry", "edge_concentration", "class_selectivity")
+
+
+def name_of(analyzer: Analyzer) -> str:
+    """An analyzer's registered name with its non-default parameters."""
+    return analyzer.name if isinstance(analyzer, Inline) else snake_case(type(analyzer).__name__) + suffix(analyzer)
+
+
+def choose_analyzers(
+    chosen: str | Sequence[str | Analyzer | Callable], objectives: Sequence[str] = ("loss",)
+) -> list[Analyzer]:
+    """Analyzers from names, instances and functions; those of a gradient once for each objective."""
+    if chosen == "standard":
+        chosen = STANDARD
+    elif chosen == "full":
+        # Not those with cheaper settings for tests, which take seconds an image as they are.
+        chosen = [name for name, kind in analyzers_by_name.items() if not hasattr(kind, "cheap")]
+    elif isinstance(chosen, str):
+        chosen = split_specs(chosen)
+    found: list[Analyzer] = []
+    for item in chosen:
+        if isinstance(item, Analyzer):
+            # A copy, since an analyzer that has seen one run's pilot images is of no use to another.
+            found.append(copy.deepcopy(item))
+        elif isinstance(item, str):
+            found += _with_objectives(item, objectives)
+        elif callable(item):
+            found.append(Inline(item))
+        else:
+            raise UserError(f"{item!r} is not an analyzer; give a name, an instance or a function of a probe")
+    names = [name_of(a) for a in found if not isinstance(a, Inline)]
+    if twice := first_twice(names):
+        raise UserError(f"analyzer '{twice}' is asked for twice; give it once, or with other parameters")
+    return found
+
+
+def _with_objectives(spec: str, objectives: Sequence[str]) -> list[Analyzer]:
+    built = analyzers_by_name.build(spec)
+    if not isinstance(built, Analyzer):
+        return [Inline(built, parse_spec(spec)[0])]
+    if not hasattr(built, "objective") or "objective=" in spec:
+        return [built]
+    for name in objectives:
+        objectives_by_name.build(name)
+    joint = "," if ":" in spec else ":"
+    return [analyzers_by_name.build(f"{spec}{joint}objective={name}") for name in objectives]

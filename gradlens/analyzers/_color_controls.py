@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from gradlens.analyzers._base import Analyzer, Reading, Summary
-from gradlens.analyzers._channel_asymmetry import CHANNELS, GRAY, channel_shares
-from gradlens.analyzers._pilot_colors import PilotColors
+from gradlens.analyzers._channel_asymmetry import CHANNELS, GRAY, PilotColors, channel_shares
 from gradlens.core.names import Name, with_limits
 from gradlens.core.registry import analyzer
 from gradlens.probes.edges.filters import luminance

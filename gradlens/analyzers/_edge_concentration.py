@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gradlens.analyzers._base import Analyzer, Reading, Summary
-from gradlens.analyzers._confounders import Confounders
 from gradlens.analyzers._edge_scores import (
+    Confounders,
     EdgeMaps,
     GradientForms,
     distance_profile,

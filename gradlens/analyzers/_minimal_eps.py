@@ -10,8 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gradlens.analyzers._base import Analyzer, Reading, Summary
-from gradlens.analyzers._summaries import explained, merged
+from gradlens.analyzers._base import Analyzer, Reading, Summary, explained, merged
 from gradlens.core.names import suffix, with_limits
 from gradlens.core.registry import analyzer
 from gradlens.core.seeds import image_uniform

@@ -9,9 +9,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from gradlens.analyzers._base import Analyzer, Reading, Summary
-from gradlens.analyzers._group_numbers import UNLABELLED
-from gradlens.analyzers._summaries import explained
+from gradlens.analyzers._base import Analyzer, Reading, Summary, explained
+from gradlens.analyzers._size_numbers import UNLABELLED
 from gradlens.core.names import as_radius, with_limits
 from gradlens.core.registry import analyzer
 from gradlens.core.registry import attack as attacks_by_name

@@ -9,10 +9,16 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from gradlens.analyzers._base import Analyzer, Reading, Summary
-from gradlens.analyzers._group_numbers import UNLABELLED, group_numbers, groups, questions, separation_numbers
-from gradlens.analyzers._summaries import merged
-from gradlens.analyzers._tail_numbers import decomposition, tail_numbers
+from gradlens.analyzers._base import Analyzer, Reading, Summary, merged
+from gradlens.analyzers._size_numbers import (
+    UNLABELLED,
+    decomposition,
+    group_numbers,
+    groups,
+    questions,
+    separation_numbers,
+    tail_numbers,
+)
 from gradlens.core.registry import analyzer
 from gradlens.probes.probe import Probe
 
