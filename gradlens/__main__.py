@@ -1,3 +1,5 @@
+"""``python -m gradlens``, which torchrun starts: the command line."""
+
 import sys
 
 from gradlens.cli.main import main

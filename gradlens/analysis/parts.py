@@ -101,6 +101,8 @@ class Parts:
         fresh: empty tallies that each writer's state is loaded into, one writer at a time.
         """
         frames = list(self._rows)
+        # Tallies add up in any order to the last bit, so which process measured a batch, or how often the run was
+        # stopped, leaves no trace; rows are sorted by image for the same reason.
         for writer, state in self._states():
             self._note(state)
             frames.append(self._rows_of(writer, state["batches"]))

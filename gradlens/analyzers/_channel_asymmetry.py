@@ -27,6 +27,13 @@ FEW = "fewer than three images, or shares that do not vary between images"
 NO_STD = "the model does not normalise outside its network, so its σ units are unknown"
 
 
+# Steps of a channel: finer than 8 bits, yet an image's products add up in float64 without rounding.
+LEVELS = 1 << 12
+ONE_8_BIT_LEVEL = math.ceil(LEVELS / 255)
+# Axes whose variances are closer than this, of the largest, are not told apart.
+DISTINCT = 1e-6
+
+
 class PilotColors:
     """The colours of a run's pilot images: whether they are gray, and their principal axes.
 
@@ -210,10 +217,3 @@ def _bin(exponent: Tensor) -> Tensor:
     slot = position.clamp(0.5, last - 0.5).add_(position, alpha=1e-30)
     slot.nan_to_num_(nan=last + 1.5, posinf=last + 1.5, neginf=last + 0.5)
     return torch.bincount(slot.int(), minlength=last + 2)
-
-
-# Steps of a channel: finer than 8 bits, yet an image's products add up in float64 without rounding.
-LEVELS = 1 << 12
-ONE_8_BIT_LEVEL = math.ceil(LEVELS / 255)
-# Axes whose variances are closer than this, of the largest, are not told apart.
-DISTINCT = 1e-6

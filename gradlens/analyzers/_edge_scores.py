@@ -130,6 +130,10 @@ def _partial(residual: Pixels, off: Tensor, confounders: Confounders) -> Tensor:
 
     off: maps of unit variance that are ``off_place``; what the images' confounders leave of them is taken here.
     """
+    # A partial correlation wants residuals on both sides. The gradient's is orthogonal to every confounder, so its
+    # inner product with a map is that with the map's residual, and only the residual's length is still to be known:
+    # by Pythagoras, what the map's shadows on the two orthonormal directions leave. So a bank of 64 maps is one
+    # matrix product an image, without a regression of each map on each image's confounders.
     along, bright, contrast = _against(off, residual, *confounders.directions)
     pixels = residual.shape[1]
     left = 1 - (bright.square() + contrast.square()) / pixels
@@ -162,6 +166,7 @@ def mid_ranks(values: Pixels) -> Pixels:
     index = ((depth / 8 + 1) * (RANK_BINS - 1)).nan_to_num(0).long()
     counts = torch.zeros(len(values), RANK_BINS, device=values.device)
     counts.scatter_add_(1, index, torch.ones_like(values))
+    # A bin's values share the middle of the ranks that they take: those below, and half of its own.
     middle = counts.cumsum(1) - (counts - 1) / 2
     return (middle.gather(1, index) / values.shape[1]).where((top > 0) & top.isfinite(), torch.nan)
 

@@ -1,3 +1,5 @@
+"""``gradlens analyze``: checkpoints over a data set, a run folder each."""
+
 from __future__ import annotations
 
 import dataclasses

@@ -1,3 +1,5 @@
+"""``gradlens compare``: runs side by side, or beside a public table."""
+
 from __future__ import annotations
 
 import re

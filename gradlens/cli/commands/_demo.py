@@ -1,3 +1,5 @@
+"""``gradlens demo``: from nothing to a report."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass

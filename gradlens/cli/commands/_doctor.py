@@ -1,3 +1,5 @@
+"""``gradlens doctor``: what stands between this machine and a first number."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass

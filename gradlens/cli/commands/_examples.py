@@ -1,3 +1,5 @@
+"""``gradlens examples``: gradients of chosen images, added to a run."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass

@@ -1,3 +1,5 @@
+"""``gradlens figure``: one figure from finished runs."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass

@@ -1,3 +1,5 @@
+"""``gradlens info``: what a checkpoint holds, and the model that it makes."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass

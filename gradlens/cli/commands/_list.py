@@ -1,3 +1,5 @@
+"""``gradlens list``: what there is, and what each claims."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass

@@ -1,3 +1,5 @@
+"""``gradlens report``: finished runs as one HTML file."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass

@@ -1,3 +1,5 @@
+"""``gradlens train``: a recipe, or a grid of them."""
+
 from __future__ import annotations
 
 import ast

@@ -1,3 +1,5 @@
+"""The balls that attacks stay in: projection, and steps of equal length."""
+
 from __future__ import annotations
 
 from collections.abc import Callable

@@ -1,3 +1,5 @@
+"""What an attack may ask about images: values and their gradients, and nothing of the model."""
+
 from __future__ import annotations
 
 from collections.abc import Callable

@@ -1,3 +1,5 @@
+"""How far each pixel is from the nearest edge."""
+
 from __future__ import annotations
 
 import numpy as np
