@@ -29,10 +29,9 @@ class Protocol:
     @property
     def terms(self) -> str:
         """What it fixes, in one line."""
-        how = self.preprocess
-        resized = f"resized {how.interpolation} to {round(how.size / how.crop_pct)}, {how.crop_mode} crop {how.size}"
         return (
-            f"{self.images:,} images of {self.data}, {resized}; objective {self.objective}; analyzers {self.analyzers}"
+            f"{self.images:,} images of {self.data}, {self.preprocess}; objective {self.objective}; "
+            f"analyzers {self.analyzers}"
         )
 
     def check(self, given: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:

@@ -11,6 +11,7 @@ import pandas as pd
 from gradlens.analysis.parts import Tallies
 from gradlens.analyzers import Analyzer, Summary, name_of
 from gradlens.core.names import Name, with_limits
+from gradlens.core.types import Preprocess
 from gradlens.data import Data
 from gradlens.models import Classifier, ModelCard
 from gradlens.runs.record import Run, accuracies
@@ -77,6 +78,13 @@ def _summary_of(analyzer: Analyzer, samples: pd.DataFrame, tallies: Tallies) -> 
     return analyzer.summarize(own, {n.removeprefix(prefix): t for n, t in tallies.items() if n.startswith(prefix)})
 
 
+def _side(preprocess: Preprocess | None) -> int | str | None:
+    """A number, as in timm's tables; ``256x128`` of a rectangle."""
+    if preprocess is None:
+        return None
+    return preprocess.size if isinstance(preprocess.size, int) else "x".join(map(str, preprocess.size))
+
+
 def _core_summary(samples: pd.DataFrame, card: ModelCard, data: Data, provenance: Mapping[str, Any]) -> dict[str, Any]:
     """timm's results columns, so that a run joins its public tables."""
     preprocess = data.preprocess
@@ -85,7 +93,7 @@ def _core_summary(samples: pd.DataFrame, card: ModelCard, data: Data, provenance
         "model": card.name,
         "data": data.name,
         "images": len(samples),
-        "img_size": preprocess.size if preprocess else None,
+        "img_size": _side(preprocess),
         **accuracies(samples),
         "top5": 100 * float((samples["rank_of_label"] < 5).mean()) if known else np.nan,
         "param_count": round(provenance["model"]["param_count"] / 1e6, 4),

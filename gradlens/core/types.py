@@ -25,18 +25,49 @@ class Interrupted(KeyboardInterrupt):
     """A run was stopped by a signal after its finished batches were written; it can be resumed."""
 
 
+# As timm and torchvision know them.
+INTERPOLATIONS = ("bicubic", "bilinear", "nearest", "nearest-exact", "lanczos", "box", "hamming", "random")
+CROP_MODES = ("center", "squash", "border")
+
+
 @dataclass(frozen=True)
 class Preprocess:
     """How a decoded picture becomes a model's input; produced by models, used by ``data.bind``.
 
     The shorter side is resized to ``size / crop_pct`` and the centre ``size × size`` is kept, as in
-    timm's evaluation transform; values stay in [0, 1].
+    timm's evaluation transform; values stay in [0, 1]. size: a side, or ``(height, width)``. Raises
+    UserError for a size, a share or a name that is none.
     """
 
-    size: int = 224
+    size: int | tuple[int, int] = 224
     crop_pct: float = 0.875
     interpolation: str = "bicubic"
     crop_mode: str = "center"
+
+    def __post_init__(self) -> None:
+        sides = self.size if isinstance(self.size, list | tuple) else (self.size, self.size)
+        if len(sides) != 2 or not all(isinstance(s, int) and not isinstance(s, bool) and s > 0 for s in sides):
+            raise UserError(f"an image size of {self.size!r} is none; give a side in pixels, or height and width")
+        # A square has one name, so that its hash is the same however it was given.
+        object.__setattr__(self, "size", sides[0] if sides[0] == sides[1] else tuple(sides))
+        if isinstance(self.crop_pct, str) or not 0 < self.crop_pct <= 2:
+            raise UserError(f"a crop of {self.crop_pct!r} is no share of the resized picture; give one such as 0.875")
+        for name, known in (("interpolation", INTERPOLATIONS), ("crop_mode", CROP_MODES)):
+            if getattr(self, name) not in known:
+                raise UserError(f"unknown {name} '{getattr(self, name)}'; there are: {', '.join(known)}")
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.size if isinstance(self.size, tuple) else (self.size, self.size)
+
+    def __str__(self) -> str:
+        """As a reader needs it: ``resized bicubic to 256, center 224 × 224``."""
+        height, width = self.sides
+        resized = " × ".join(dict.fromkeys(str(round(side / self.crop_pct)) for side in self.sides))
+        return (f"resized {self.interpolation} to {resized}, " if self.crop_pct != 1 else f"{self.interpolation}, ") + (
+            f"{self.crop_mode} {height} × {width}"
+        )
 
     @property
     def hash(self) -> str:
