@@ -14,8 +14,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from gradlens.analyzers import STANDARD
-from gradlens.cli.main import main
-from gradlens.cli.words import claim
+from gradlens.cli.main import claim, main
 from gradlens.core.registry import KINDS, Registry
 from gradlens.core.registry import command as commands
 
