@@ -1,4 +1,4 @@
-"""From a configuration to what is trained: data, network, optimiser and schedule."""
+"""From a configuration to the images and the network that are trained."""
 
 from __future__ import annotations
 
@@ -8,9 +8,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from timm.optim import create_optimizer_v2
-from timm.scheduler import create_scheduler_v2
-from torch import Tensor, nn
 
 from gradlens.core.seeds import image_seed
 from gradlens.core.types import Preprocess, UserError
@@ -107,38 +104,3 @@ def _preprocess(config: TrainConfig, own: Preprocess | None, data: Data) -> Prep
 
 def _side(data: Data) -> int:
     return int(data[0][0].shape[-1])
-
-
-def make_optimizer(config: TrainConfig, net: nn.Module) -> torch.optim.Optimizer:
-    try:
-        return create_optimizer_v2(
-            net, config.opt, lr=config.lr, weight_decay=config.weight_decay, momentum=config.momentum
-        )
-    except (AssertionError, ValueError, TypeError) as error:
-        raise UserError(f"timm has no optimiser '{config.opt}' for this ({error}); such as adamw, sgd, lamb") from None
-
-
-class Schedule:
-    """The learning rate as a function of the updates done; timm's schedules, or a constant."""
-
-    def __init__(self, config: TrainConfig, optimizer: torch.optim.Optimizer, updates: int):
-        self._scheduler = None
-        if config.sched != "constant":
-            self._scheduler, _ = create_scheduler_v2(
-                optimizer,
-                config.sched,
-                config.epochs,
-                min_lr=config.min_lr,
-                warmup_lr=config.warmup_lr,
-                warmup_epochs=config.warmup_epochs,  # type: ignore[arg-type]
-                step_on_epochs=False,
-                updates_per_epoch=updates,
-            )
-
-    def set(self, updates_done: int) -> None:
-        if self._scheduler:
-            self._scheduler.step_update(updates_done)
-
-
-def on_cpu(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().cpu() for name, tensor in state.items()}
