@@ -146,7 +146,7 @@ class WholeBatch:
         erases, mixes = config.random_erasing, config.mixup > 0 or config.cutmix > 0
         self._erase = RandomErasing(erases, mode="pixel", device="cpu") if erases else None
         mix = {"label_smoothing": self.smoothing, "num_classes": classes}
-        self._mix = Mixup(config.mixup, config.cutmix, **mix) if mixes else None  # type: ignore[arg-type]
+        self._mix = Mixup(config.mixup, config.cutmix, **mix) if mixes else None
 
     def __call__(self, batch: Batch) -> Batch:
         image, target = batch.image, batch.target

@@ -71,14 +71,8 @@ def _built(config: TrainConfig, classes: int) -> Classifier:
 
 
 def _opened(config: TrainConfig) -> Classifier:
-    return load_model(
-        str(config.init),
-        arch=config.arch,
-        activation=config.activation,
-        mean=config.mean,
-        std=config.std,
-        device=config.device,
-    )
+    stated = {name: getattr(config, name) for name in ("arch", "activation", "mean", "std", "device")}
+    return load_model(str(config.init), **stated)
 
 
 def arch_kwargs(config: TrainConfig) -> dict[str, Any]:

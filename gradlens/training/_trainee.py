@@ -26,6 +26,8 @@ from gradlens.training.engines import training_preflight
 from gradlens.training.methods import Objective
 
 LOG = logging.getLogger("gradlens")
+# What a checkpoint says of its network, so that it opens by itself.
+OF_CARD = ("arch", "activation", "mean", "std", "num_classes", "class_names", "preprocess")
 # What may differ between a run and its continuation.
 FREE = ("out", "tensorboard", "workers", "device", "data_dir", "test_split")
 
@@ -87,25 +89,15 @@ class Trainee:
 
     def save(self, path: Path, training: dict[str, Any] | None = None) -> None:
         """A checkpoint that ``load_model`` opens with no flags; with ``training`` one that can be resumed."""
-        card, extra = self.model.card, dict[str, Any]()
+        extra = dict[str, Any]()
         if self.ema:
             extra["ema"] = _on_cpu(self.ema.module.state_dict())
         if training is not None:
             state = {"optimizer": self.optimizer.state_dict(), "engine": self.objective.state_dict()}
             extra["training"] = {**training, **state}
-        save_checkpoint(
-            path,
-            _on_cpu(self.model.net.state_dict()),
-            arch=card.arch,
-            arch_kwargs=arch_kwargs(self.config),
-            activation=card.activation,
-            mean=card.mean,
-            std=card.std,
-            num_classes=card.num_classes,
-            class_names=card.class_names,
-            preprocess=card.preprocess,
-            **extra,
-        )
+        known = {name: getattr(self.model.card, name) for name in OF_CARD}
+        kwargs = arch_kwargs(self.config)
+        save_checkpoint(path, _on_cpu(self.model.net.state_dict()), arch_kwargs=kwargs, **known, **extra)
 
     def load(self, content: dict[str, Any]) -> None:
         """Go on from a checkpoint of ``save``."""
@@ -131,16 +123,10 @@ def make_schedule(config: TrainConfig, optimizer: torch.optim.Optimizer, updates
     """What sets the learning rate after so many updates: one of timm's schedules, or a constant."""
     if config.sched == "constant":
         return lambda updates_done: None
-    scheduler, _ = create_scheduler_v2(
-        optimizer,
-        config.sched,
-        config.epochs,
-        min_lr=config.min_lr,
-        warmup_lr=config.warmup_lr,
-        warmup_epochs=config.warmup_epochs,  # type: ignore[arg-type]
-        step_on_epochs=False,
-        updates_per_epoch=updates,
-    )
+    rates: dict[str, Any] = {name: getattr(config, name) for name in ("min_lr", "warmup_lr", "warmup_epochs")}
+    # A step an update, so that the warm-up may take a fraction of an epoch.
+    rates |= {"step_on_epochs": False, "updates_per_epoch": updates}
+    scheduler, _ = create_scheduler_v2(optimizer, config.sched, config.epochs, **rates)
     assert scheduler is not None
     return scheduler.step_update
 
