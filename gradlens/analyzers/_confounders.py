@@ -17,6 +17,7 @@ from torch import Tensor
 from gradlens.probes.edges.filters import Images, Maps, gaussian_blur, luminance
 
 Pixels = Float[Tensor, "b p"]
+Blocks = Float[Tensor, "b 1 _ _"]
 
 FLOOR = 1e-3
 # Standard deviations below this, of logarithms and of what had 1 before, are rounding.
@@ -84,13 +85,13 @@ def log_contrast(gray: Maps, sigma: float = 8.0) -> Maps:
     return _between(_log((square - mean.square()).clamp(min=0).sqrt()), gray)
 
 
-def _windowed(values: Maps, sigma: float, block: int) -> Maps:
+def _windowed(values: Maps, sigma: float, block: int) -> Blocks:
     """Gaussian means of blocks of pixels, ``(B, 1, H / block, W / block)``: a wide window needs no more."""
     means = F.avg_pool2d(values, block, ceil_mode=True, count_include_pad=False)
     return gaussian_blur(means, sigma / block)
 
 
-def _between(values: Maps, full: Maps) -> Maps:
+def _between(values: Blocks, full: Maps) -> Maps:
     return F.interpolate(values, full.shape[2:], mode="bilinear", align_corners=False)
 
 

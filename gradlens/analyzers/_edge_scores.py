@@ -137,7 +137,7 @@ def _partial(residual: Pixels, off: Tensor, confounders: Confounders) -> Tensor:
     return along / pixels / left.where(left > NEGLIGIBLE**2, torch.nan).sqrt()
 
 
-def distance_profile(g: GradientForms, maps: EdgeMaps, radius: int) -> Float[Tensor, "b 2r"]:
+def distance_profile(g: GradientForms, maps: EdgeMaps, radius: int) -> Float[Tensor, "b {2*radius}"]:
     """Shares of |g| and of the area within 0, 1, …, radius − 1 pixels of an edge, one after the other."""
     place = maps.distance.clamp(max=radius).long()
     weights = (g.magnitude, torch.ones_like(g.magnitude))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -20,7 +20,7 @@ class Probe(plain.Probe):
     __doc__ = plain.Probe.__doc__
 
     @classmethod
-    def of(cls, probe: plain.Probe) -> Self:
+    def of(cls, probe: plain.Probe) -> Probe:
         """The same look with what a session adds; what was computed already is computed again when asked for."""
         return cls(probe.model, probe.batch, probe.mode, probe.seed, probe.needs)
 

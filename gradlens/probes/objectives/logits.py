@@ -10,7 +10,8 @@ from gradlens.core.registry import objective
 from gradlens.core.types import UserError
 
 Logits = Float[Tensor, "b k"]
-Labels = Int[Tensor, "b"]
+# Soft ones too: an objective that needs a single class refuses them itself.
+Labels = Int[Tensor, "b"] | Float[Tensor, "b k"]
 Values = Float[Tensor, "b"]
 
 

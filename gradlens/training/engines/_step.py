@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -35,6 +35,7 @@ class StepStats:
     kink: float = math.nan
 
 
+@runtime_checkable
 class Engine(Protocol):
     """Adds the gradient of ``loss_weight · mean cross-entropy + weight · penalty`` to the parameters' ``.grad``.
 
@@ -97,7 +98,7 @@ def labels(batch: Batch) -> Tensor:
     return batch.target
 
 
-def reduced(penalty: Tensor, images: int) -> Tensor:
+def reduced(penalty: object, images: int) -> Tensor:
     """The mean of one number an image; a batchwise penalty is one number already."""
     if not isinstance(penalty, Tensor) or penalty.shape not in ((), (images,)):
         found = tuple(penalty.shape) if isinstance(penalty, Tensor) else type(penalty).__name__

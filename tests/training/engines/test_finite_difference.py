@@ -181,7 +181,7 @@ def test_drawn_class_stays_where_it_was():
     logits = torch.tensor([[0.1, 0.0, -3.0], [0.0, 0.0, 0.0]])
     draw = torch.tensor([0.2, 0.99])
     sampled = gl.methods("objectives")["sampled_logit"]
-    cotangent = Cotangent(lambda z: sampled(z, None, draw), logits)
+    cotangent = Cotangent(lambda z: sampled(z, torch.tensor([0, 0]), draw), logits)
     expected = torch.tensor([[1.0, 0, 0], [0, 0, 1]], dtype=torch.float64)
     assert torch.equal(cotangent.at_base, expected)
     # Far enough that both would draw another class.
