@@ -7,11 +7,16 @@ import copy
 import numpy as np
 import pytest
 import torch
+from jaxtyping import install_import_hook
 from torch import nn
+from typechecking import ROOMS
 
-import gradlens as gl
-from gradlens.core.registry import KINDS
-from gradlens.models._zoo import digits_cnn
+# Shapes and types of these rooms are checked at every call, which begins before they are imported.
+install_import_hook(ROOMS, "typechecking.checked")
+
+import gradlens as gl  # noqa: E402
+from gradlens.core.registry import KINDS  # noqa: E402
+from gradlens.models._zoo import digits_cnn  # noqa: E402
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 

@@ -195,11 +195,11 @@ def test_training_learns_and_its_checkpoint_opens_anywhere(tmp_path, given):
 
 def test_resumed_training_goes_on(tmp_path, monkeypatch):
     """Not bit for bit, which some of cuDNN's sums are not; as near as two uninterrupted runs are."""
-    from gradlens.training import _training
+    from gradlens.training.train import Training
 
     given = gl.TrainConfig(**COMMON, penalty="edge:alpha=1", ema=0.9, out=tmp_path / "run")
     whole = gl.train(dataclasses.replace(given, out=tmp_path / "whole"), progress=False)
-    finish, ends = _training.Training.finish_epoch, []
+    finish, ends = Training.finish_epoch, []
 
     def stopping(self):
         ends.append(1)
@@ -207,7 +207,7 @@ def test_resumed_training_goes_on(tmp_path, monkeypatch):
             raise SystemExit("killed")
         finish(self)
 
-    monkeypatch.setattr(_training.Training, "finish_epoch", stopping)
+    monkeypatch.setattr(Training, "finish_epoch", stopping)
     with pytest.raises(SystemExit):
         gl.train(given, progress=False)
     resumed = gl.train(given, resume=True, progress=False)

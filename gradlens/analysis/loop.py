@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from gradlens.core.stopping import Stop
 from gradlens.core.types import Batch, Interrupted
@@ -12,6 +12,7 @@ from gradlens.core.types import Batch, Interrupted
 FLUSH_SECONDS = 60.0
 
 
+@runtime_checkable
 class Taker(Protocol):
     """Who is handed every batch, and puts finished ones on the disk when asked."""
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from gradlens.probes.edges.filters import Images, Maps, distance_to_edges, gaussian_blur, luminance
 
 Pixels = Float[Tensor, "b p"]
+Blocks = Float[Tensor, "b 1 _ _"]
 Scores = dict[str, Float[Tensor, "b m"]]
 RANK_BINS = 4096
 CONTOUR_FLOOR = 1e-3
@@ -139,7 +140,7 @@ def _partial(residual: Pixels, off: Tensor, confounders: Confounders) -> Tensor:
     return along / pixels / left.where(left > NEGLIGIBLE**2, torch.nan).sqrt()
 
 
-def distance_profile(g: GradientForms, maps: EdgeMaps, radius: int) -> Float[Tensor, "b 2r"]:
+def distance_profile(g: GradientForms, maps: EdgeMaps, radius: int) -> Float[Tensor, "b {2*radius}"]:
     """Shares of |g| and of the area within 0, 1, …, radius − 1 pixels of an edge, one after the other."""
     place = maps.distance.clamp(max=radius).long()
     weights = (g.magnitude, torch.ones_like(g.magnitude))
@@ -236,13 +237,13 @@ def log_contrast(gray: Maps, sigma: float = 8.0) -> Maps:
     return _between(_log((square - mean.square()).clamp(min=0).sqrt()), gray)
 
 
-def _windowed(values: Maps, sigma: float, block: int) -> Maps:
+def _windowed(values: Maps, sigma: float, block: int) -> Blocks:
     """Gaussian means of blocks of pixels, ``(B, 1, H / block, W / block)``: a wide window needs no more."""
     means = F.avg_pool2d(values, block, ceil_mode=True, count_include_pad=False)
     return gaussian_blur(means, sigma / block)
 
 
-def _between(values: Maps, full: Maps) -> Maps:
+def _between(values: Blocks, full: Maps) -> Maps:
     return F.interpolate(values, full.shape[2:], mode="bilinear", align_corners=False)
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from gradlens.data._sample import stratified_order
 from gradlens.data._store import SPLIT_NAMES
 
 
+@runtime_checkable
 class Source(Protocol):
     """Where images come from: identities, labels and a way to open each."""
 

@@ -69,7 +69,7 @@ def image_transform(preprocess: Preprocess | None) -> Callable[[Image.Image], Te
     if preprocess is None:
         return pil_to_tensor
     eight_bit = create_transform(
-        input_size=(3, preprocess.size, preprocess.size),
+        input_size=(3, *preprocess.sides),
         interpolation=preprocess.interpolation,
         crop_pct=preprocess.crop_pct,
         crop_mode=preprocess.crop_mode,

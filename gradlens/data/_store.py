@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from PIL import Image
 
@@ -16,6 +16,7 @@ SUFFIXES = frozenset([".png", ".jpg", ".jpeg", ".bmp", ".gif", ".ppm", ".webp", 
 SPLIT_NAMES = {"val": ("val", "valid", "validation"), "train": ("train", "training"), "test": ("test",)}
 
 
+@runtime_checkable
 class Store(Protocol):
     """Pictures by name: their paths below a root, with forward slashes."""
 

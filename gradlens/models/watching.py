@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -73,7 +73,7 @@ class UnitHooks:
             if kind == "units":
                 self._layers += [name] if name else activation_layers(self.model)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> UnitHooks:
         modules = dict(self.model.named_modules())
         for name in dict.fromkeys(self._layers):
             if name not in modules:

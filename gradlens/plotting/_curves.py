@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import matplotlib as mpl
 import numpy as np
@@ -18,6 +18,7 @@ CLEAN, ROBUST = "-", "--"
 ENTRY = 1.35
 
 
+@runtime_checkable
 class Labelled(Protocol):
     @property
     def label(self) -> str: ...

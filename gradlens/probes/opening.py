@@ -102,7 +102,7 @@ def _targets(labels: Any, count: int) -> Tensor | None:
     return target.long()
 
 
-def _stacked(listed: Sequence[Any], model: Classifier) -> Tensor:
+def _stacked(listed: Sequence[Any] | Tensor, model: Classifier) -> Tensor:
     """Decoded and as the model wants them, ``(B, 3, H, W)``."""
     parts = [_tensor(one, model) for one in (listed if isinstance(listed, list) else [listed])]
     sizes = sorted({f"{part.shape[-2]}×{part.shape[-1]}" for part in parts})
@@ -125,7 +125,7 @@ def _tensor(image: Any, model: Classifier) -> Tensor:
 
 
 def _pieces(
-    model: Classifier, listed: Sequence[Any], target: Tensor | None, index: Tensor | None
+    model: Classifier, listed: Sequence[Any] | Tensor, target: Tensor | None, index: Tensor | None
 ) -> Iterator[tuple[slice, Batch]]:
     """Batches that fit into memory, with the rows that they are."""
     size = len(listed)
@@ -138,7 +138,7 @@ def _pieces(
         yield rows, Batch(_stacked(listed[rows], model), None if target is None else target[rows], index[rows])
 
 
-def _check_memory(model: Classifier, listed: Sequence[Any], needs: Sequence[str]) -> None:
+def _check_memory(model: Classifier, listed: Sequence[Any] | Tensor, needs: Sequence[str]) -> None:
     """Refuse what would exhaust the memory before it is decoded."""
     free = available_bytes(model.device)
     if len(listed) <= FEW or free is None:
@@ -153,7 +153,7 @@ def _check_memory(model: Classifier, listed: Sequence[Any], needs: Sequence[str]
         )
 
 
-def _bytes_an_image(model: Classifier, listed: Sequence[Any], needs: Sequence[str]) -> float:
+def _bytes_an_image(model: Classifier, listed: Sequence[Any] | Tensor, needs: Sequence[str]) -> float:
     """Measured on two of them."""
     image = _stacked(listed[:2], model)
     with Probe(model, Batch(image, None, torch.arange(len(image))).to(model.device), needs=needs) as look:

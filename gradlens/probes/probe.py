@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
 from functools import cached_property
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -22,6 +22,8 @@ from gradlens.probes.edges import edge_map_of
 from gradlens.probes.forward import Forward, Images, Mode, Values
 
 Result = TypeVar("Result")
+# Rather than typing.Self, which jaxtyping's import hook cannot check.
+Own = TypeVar("Own", bound="Probe")
 
 
 class ScaledGradient(NamedTuple):
@@ -87,8 +89,8 @@ class Probe(Forward):
                 self._kept[key] = compute()
         return self._kept[key]
 
-    def at(self, image: Images) -> Probe:
-        """The same look at other pixels of the same label: attacked, corrupted, masked, edited by hand."""
+    def at(self, image: Tensor) -> Probe:
+        """The same look at other pixels ``(B, C, H, W)`` of the same label: attacked, masked, edited by hand."""
         if not isinstance(image, Tensor) or image.ndim != 4:
             found = f"shape {tuple(image.shape)}" if isinstance(image, Tensor) else f"a {type(image).__name__}"
             raise UserError(f"other pixels are {found}; wanted a tensor like probe.batch.image (B, C, H, W)")
@@ -111,7 +113,7 @@ class Probe(Forward):
         self._gradients: dict[str, Any] = {}
         self._kept: dict[Hashable, Any] = {}
 
-    def __enter__(self) -> Self:
+    def __enter__(self: Own) -> Own:
         return self
 
     def __exit__(self, *exception: object) -> None:

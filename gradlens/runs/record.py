@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, TypeVar
 
 import pandas as pd
 from numpy.typing import NDArray
@@ -15,6 +15,8 @@ from gradlens.core.types import UserError, digest
 from gradlens.runs.folder import read_run, write_run
 from gradlens.stats.intervals import share_interval
 
+# Rather than typing.Self, which jaxtyping's import hook cannot check.
+Own = TypeVar("Own", bound="Run")
 IDENTITY = (
     *("weights", "arch", "activation", "mean", "std", "data_fingerprint", "preprocess_hash"),
     *("analyzers", "seed", "precision"),
@@ -60,11 +62,11 @@ class Run:
         """The model's name, as figures show it."""
         return str(self.summary.get("model", "model"))
 
-    def named(self, label: str) -> Self:
+    def named(self: Own, label: str) -> Own:
         """The same run under another name; the given one keeps its own."""
         return replace(self, summary={**self.summary, "model": label})
 
-    def displayed(self, **display: Any) -> Self:
+    def displayed(self: Own, **display: Any) -> Own:
         """The same run with these looks in figures and tables: group, order, color, marker, style."""
         model = self.provenance.get("model") or {}
         shown = {**(model.get("display") or {}), **display}
@@ -97,7 +99,7 @@ class Run:
         """Title, key of the summary and meaning of what a table of this run shows, in order."""
         return self.provenance.get("readings") or []
 
-    def select(self, where: str | None) -> Self:
+    def select(self: Own, where: str | None) -> Own:
         """The same run with the rows for which an expression of columns holds: ``"correct and l1 > 10"``."""
         if not where:
             return self
@@ -110,7 +112,7 @@ class Run:
             raise UserError(f"cannot select '{where}' ({reason}); it may use the columns {columns}, …") from None
         return replace(self, samples=self.samples[holds])
 
-    def top(self, column: str, n: int = 8, where: str | None = None) -> Self:
+    def top(self: Own, column: str, n: int = 8, where: str | None = None) -> Own:
         """The n images with the largest values of a column, largest first."""
         chosen = self.select(where).samples
         if column not in chosen:
@@ -124,7 +126,7 @@ class Run:
         return write_run(Path(folder), self.samples, self.summary, self.arrays, self.provenance, self.examples)
 
     @classmethod
-    def load(cls, folder: str | Path) -> Self:
+    def load(cls: type[Own], folder: str | Path) -> Own:
         """Read a run's folder; raises UserError where it is not a complete run, or was changed by hand."""
         parts = read_run(Path(folder))
         # Runs of format 1 hold no interval of their accuracy, which their rows give.

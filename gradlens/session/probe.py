@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -30,7 +30,7 @@ class Probe(plain.Probe):
     __doc__ = plain.Probe.__doc__
 
     @classmethod
-    def of(cls, probe: plain.Probe) -> Self:
+    def of(cls, probe: plain.Probe) -> Probe:
         """The same look with what a session adds; what was computed already is computed again when asked for."""
         return cls(probe.model, probe.batch, probe.mode, probe.seed, probe.needs)
 

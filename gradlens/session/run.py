@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -35,7 +35,7 @@ class Run(record.Run):
     __doc__ = record.Run.__doc__
 
     @classmethod
-    def of(cls, run: record.Run) -> Self:
+    def of(cls, run: record.Run) -> Run:
         """The same run with what a session adds."""
         return cls(**{f.name: getattr(run, f.name) for f in fields(run)})
 
@@ -95,7 +95,7 @@ class Run(record.Run):
     def _repr_html_(self) -> str:
         return run_page(self)
 
-    def _keeping(self, indices: list[int]) -> Self:
+    def _keeping(self, indices: list[int]) -> Run:
         """The same run with examples of all these images."""
         kept = self.examples.get("index", np.empty(0, np.int64)).tolist()
         missing = [index for index in indices if index not in kept]

@@ -7,7 +7,7 @@ fixed before the run, so addition is exact and associative.
 
 from __future__ import annotations
 
-from typing import Protocol, Self
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from gradlens.core.types import UserError
 
 
+@runtime_checkable
 class Tally(Protocol):
     """``update`` adds a batch, ``merge`` another part, ``state`` is what a file keeps."""
 
-    def merge(self, other: Self) -> None: ...
+    def merge(self, other: Any) -> None: ...
     def state(self) -> dict[str, NDArray]: ...
     def load(self, state: dict[str, NDArray]) -> None: ...
 
@@ -29,7 +30,7 @@ class _Sums:
     def __init__(self, **arrays: NDArray[np.int64]):
         self._arrays = arrays
 
-    def merge(self, other: Self) -> None:
+    def merge(self, other: _Sums) -> None:
         for name, array in other._arrays.items():
             self._arrays[name] += array
 

@@ -1,16 +1,29 @@
+"""What is known of an epoch: sums over its steps, how well the network does, and where the row is written."""
+
 from __future__ import annotations
 
-import csv
-import io
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
+
 from gradlens.core.files import write_atomically
-from gradlens.core.processes import total
+from gradlens.core.processes import rank, total, world
+from gradlens.core.types import UserError
+from gradlens.data import Data
+from gradlens.data.batches import Batches
+from gradlens.models import Classifier
+from gradlens.probes.attacks import attack
+from gradlens.probes.probe import Probe
 from gradlens.training.engines import StepStats
+
+Row = dict[str, float]
+STEPS = 10
 
 
 @dataclass
@@ -33,7 +46,8 @@ class Meter:
         self.loss += stats.loss
         if not math.isnan(stats.penalty):
             self.penalty, self.penalised = self.penalty + stats.penalty, self.penalised + 1
-        self.displacement = max(stats.displacement, self.displacement, key=_size)
+        # fmax passes over a NaN.
+        self.displacement = float(np.fmax(self.displacement, stats.displacement))
         self.cosine = stats.cosine if not math.isnan(stats.cosine) else self.cosine
         self.fallbacks += stats.engine == "double_backward"
 
@@ -49,7 +63,7 @@ class Meter:
         self.stop_clock()
         return {k: v for k, v in vars(self).items() if not k.startswith("_")}
 
-    def row(self) -> dict[str, float]:
+    def row(self) -> Row:
         """The means of all processes; NaN where no step measured it."""
         self.stop_clock()
         sums = [self.steps, self.images, self.loss, self.penalty, self.penalised, self.fallbacks]
@@ -65,14 +79,51 @@ class Meter:
         }
 
 
-def _size(value: float) -> float:
-    return -math.inf if math.isnan(value) else value
+def accuracy(model: Classifier, data: Data, size: int, eps: float | None = None) -> float:
+    """Share of images that are classified correctly, under PGD-10 of radius eps (L∞) where one is given.
+
+    The attack: cross-entropy, random start, steps of eps/4, evaluation mode; fixed starts, so that epochs compare.
+    A monitor of training, not an evaluation: that is the worst of several attacks (``minimal_eps``).
+    """
+    right = seen = 0.0
+    batches = Batches(data, size)
+    for k in range(rank(), len(batches), world()):
+        _, batch, _ = batches[k]
+        if batch is None:
+            continue
+        probe = Probe(model, batch.to(model.device))
+        if eps:
+            probe = attack(probe, "pgd", eps=eps, steps=STEPS, step_size=eps / 4, keep_worst=False)
+        right, seen = right + float(probe.correct.sum()), seen + len(batch)
+    right, seen = total([right, seen])
+    return right / seen if seen else math.nan
 
 
-def write_history(path: Path, rows: list[dict[str, float]]) -> None:
+def write_history(path: Path, rows: list[Row]) -> None:
     """A row an epoch."""
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, list(rows[0]))
-    writer.writeheader()
-    writer.writerows(rows)
-    write_atomically(path, lambda stream: stream.write(text.getvalue().encode()))
+    text = pd.DataFrame(rows).to_csv(index=False, na_rep="nan")
+    write_atomically(path, lambda stream: stream.write(text.encode()))
+
+
+def tensorboard(folder: Path | None, epochs_done: int) -> Callable[[Row], None]:
+    """What writes a row of the history for TensorBoard; nothing where no folder is named.
+
+    epochs_done: of an interrupted run, whose later points are then replaced.
+    """
+    if folder is None or rank() > 0:
+        return lambda row: None
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise UserError(
+            "--tensorboard needs a package of that name; pip install tensorboard, or leave it out"
+        ) from None
+    writer = SummaryWriter(str(folder), purge_step=epochs_done + 1)
+
+    def write(row: Row) -> None:
+        for name, value in row.items():
+            if name != "epoch" and not math.isnan(value):
+                writer.add_scalar(name, value, int(row["epoch"]))
+        writer.flush()
+
+    return write

@@ -11,7 +11,7 @@ from gradlens.core.memory import available_bytes, bytes_of, graph_bytes
 from gradlens.core.numbers import amount
 from gradlens.core.types import Batch
 from gradlens.models import Classifier
-from gradlens.training._setup import make_optimizer
+from gradlens.training._trainee import make_optimizer
 from gradlens.training.config import TrainConfig
 
 IMAGES = 2

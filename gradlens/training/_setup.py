@@ -1,16 +1,14 @@
-"""From a configuration to what is trained: data, network, optimiser and schedule."""
+"""From a configuration to the images and the network that are trained."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import torch
-from timm.optim import create_optimizer_v2
-from timm.scheduler import create_scheduler_v2
-from torch import Tensor, nn
 
 from gradlens.core.seeds import image_seed
 from gradlens.core.types import Preprocess, UserError
@@ -44,21 +42,23 @@ def open_model(config: TrainConfig, data: Data) -> Classifier:
     fresh = config.init in (None, "pretrained")
     model = _built(config, classes) if fresh else _opened(config)
     how = _preprocess(config, model.card.preprocess, data)
-    found = _classes(model, how.size)
+    found = _classes(model, how.sides)
     if found != classes:
         raise UserError(f"{config.init or config.arch} gives {found} classes, {data.name} has {classes}; give another")
     model.card = dataclasses.replace(model.card, preprocess=how, num_classes=classes, class_names=data.class_names)
     return model
 
 
-def _classes(model: Classifier, size: int) -> int:
+def _classes(model: Classifier, sides: tuple[int, int]) -> int:
     """How many logits it gives, and whether it takes images of this size at all."""
     try:
         with torch.no_grad():
-            return model(torch.zeros(1, 3, size, size, device=model.device)).shape[1]
+            return model(torch.zeros(1, 3, *sides, device=model.device)).shape[1]
     except (RuntimeError, AssertionError, ValueError) as error:
         why = str(error).partition("\n")[0]
-        raise UserError(f"{model.card.name} cannot take images of {size} × {size} ({why}); give --img-size") from None
+        raise UserError(
+            f"{model.card.name} cannot take images of {sides[0]} × {sides[1]} ({why}); give --img-size"
+        ) from None
 
 
 def _built(config: TrainConfig, classes: int) -> Classifier:
@@ -74,14 +74,8 @@ def _built(config: TrainConfig, classes: int) -> Classifier:
 
 
 def _opened(config: TrainConfig) -> Classifier:
-    return load_model(
-        str(config.init),
-        arch=config.arch,
-        activation=config.activation,
-        mean=config.mean,
-        std=config.std,
-        device=config.device,
-    )
+    stated = {name: getattr(config, name) for name in ("arch", "activation", "mean", "std", "device")}
+    return load_model(str(config.init), **stated)
 
 
 def arch_kwargs(config: TrainConfig) -> dict[str, Any]:
@@ -96,10 +90,10 @@ def _preprocess(config: TrainConfig, own: Preprocess | None, data: Data) -> Prep
         return Preprocess(config.img_size or _side(data), crop_pct=1.0)
     if config.img_size:
         return dataclasses.replace(own, size=config.img_size)
-    if not data.varies_in_size and (side := _side(data)) < own.size:
-        times = (own.size / side) ** 2
+    if not data.varies_in_size and (side := _side(data)) < min(own.sides):
+        times = math.prod(own.sides) / side**2
         LOG.warning(
-            f"{data.name}'s images of {side}² are enlarged to {config.arch or config.init}'s {own.size}², which takes "
+            f"{data.name}'s images of {side}² are enlarged to {config.arch or config.init}'s {' × '.join(map(str, own.sides))}, which takes "
             f"about {times:.0f} times as long; --img-size {side} keeps them"
         )
     return own
@@ -107,38 +101,3 @@ def _preprocess(config: TrainConfig, own: Preprocess | None, data: Data) -> Prep
 
 def _side(data: Data) -> int:
     return int(data[0][0].shape[-1])
-
-
-def make_optimizer(config: TrainConfig, net: nn.Module) -> torch.optim.Optimizer:
-    try:
-        return create_optimizer_v2(
-            net, config.opt, lr=config.lr, weight_decay=config.weight_decay, momentum=config.momentum
-        )
-    except (AssertionError, ValueError, TypeError) as error:
-        raise UserError(f"timm has no optimiser '{config.opt}' for this ({error}); such as adamw, sgd, lamb") from None
-
-
-class Schedule:
-    """The learning rate as a function of the updates done; timm's schedules, or a constant."""
-
-    def __init__(self, config: TrainConfig, optimizer: torch.optim.Optimizer, updates: int):
-        self._scheduler = None
-        if config.sched != "constant":
-            self._scheduler, _ = create_scheduler_v2(
-                optimizer,
-                config.sched,
-                config.epochs,
-                min_lr=config.min_lr,
-                warmup_lr=config.warmup_lr,
-                warmup_epochs=config.warmup_epochs,  # type: ignore[arg-type]
-                step_on_epochs=False,
-                updates_per_epoch=updates,
-            )
-
-    def set(self, updates_done: int) -> None:
-        if self._scheduler:
-            self._scheduler.step_update(updates_done)
-
-
-def on_cpu(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().cpu() for name, tensor in state.items()}

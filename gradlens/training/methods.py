@@ -1,4 +1,4 @@
-"""What the loss is taken at: the images, attacked ones, or noisy ones; and TRADES, which takes it at both.
+"""What a batch adds to the gradients: the loss at the images, at attacked or noisy ones, or at both, and a penalty.
 
 Attacks see the network in evaluation mode (BatchNorm by its running statistics) with frozen weights, in the
 precision of training, and start anew in every epoch.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +22,9 @@ from gradlens.models.watching import full_float32
 from gradlens.probes.attacks import attack
 from gradlens.probes.objectives.logits import loss
 from gradlens.probes.probe import Probe
-from gradlens.training.engines import StepStats
+from gradlens.training.config import TrainConfig
+from gradlens.training.engines import StepStats, make_engine, plain_step
+from gradlens.training.penalties import choose_penalty
 
 EPS = 4 / 255
 
@@ -107,14 +109,47 @@ def trades_step(
     return StepStats(float(ce.detach()), float(divergence.detach()), "trades")
 
 
+class Objective:
+    """What a batch adds to the parameters' ``.grad``: the method's loss and the penalty, in their weights.
+
+    It has the state of its engine, which a resumed run goes on with.
+    """
+
+    def __init__(self, config: TrainConfig):
+        self.config = config
+        self.penalty = choose_penalty(config.penalty) if config.penalty else None
+        self.engine = make_engine(config.engine)
+        self._trades = parse_spec(config.method)[0] == "trades"
+        self._method = _chosen(config.method, {"trades": trades_step} if self._trades else PLACES)
+        if self._trades and self.penalty:
+            raise UserError("trades has a second term of its own; train with --penalty on natural, pgd, fgsm or noise")
+
+    def weight(self, epoch: float) -> float:
+        """The penalty's weight after that many epochs."""
+        return self.config.weight * self.penalty.ramp.at(epoch) if self.penalty else 0.0
+
+    def __call__(self, model: nn.Module, batch: Batch, moment: Moment) -> StepStats:
+        share = 1 / self.config.accumulate
+        loss_weight = share * self.config.loss_weight
+        if self._trades:
+            return self._method(model, batch, moment, loss_weight)
+        there = self._method(model, batch, moment)
+        if self.penalty is None:
+            return plain_step(model, there, loss_weight)
+        weight = share * self.weight(moment.epoch)
+        return self.engine(model, there, self.penalty, weight, loss_weight=loss_weight, seed=moment.seed)
+
+    def state_dict(self) -> dict[str, Any]:
+        return getattr(self.engine, "state_dict", dict)()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        if state:
+            self.engine.load_state_dict(state)  # type: ignore[attr-defined]
+
+
 def choose_place(spec: str) -> Place:
     """``pgd:eps=8/255,steps=10`` → where the loss is taken."""
     return _chosen(spec, PLACES)
-
-
-def choose_trades(spec: str) -> Callable[..., StepStats] | None:
-    """TRADES with its parameters, or None where another method is named."""
-    return _chosen(spec, {"trades": trades_step}) if parse_spec(spec)[0] == "trades" else None
 
 
 def check_radius(eps: float) -> None:

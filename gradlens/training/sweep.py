@@ -13,9 +13,8 @@ import numpy as np
 
 from gradlens.core.names import split_specs
 from gradlens.core.types import UserError
-from gradlens.training._training import DivergedError
 from gradlens.training.config import TrainConfig, make_config
-from gradlens.training.train import TrainResult, train
+from gradlens.training.train import DivergedError, TrainResult, train
 
 
 class Setting(NamedTuple):

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 __all__ = ["Evaluate", "attack", "noise_of"]
 
 
-def attack(probe: Probe, name: str = "pgd", objective: str = "loss", **parameters: float | str | Tensor) -> Probe:
+def attack(
+    probe: Probe, name: str = "pgd", objective: str = "loss", **parameters: float | str | Tensor | None
+) -> Probe:
     """The probe at attacked images: ``attack(probe, "pgd", norm="linf", eps=4/255).correct``.
 
     Raises the registered objective of every image, or lowers it where its name follows a minus sign:

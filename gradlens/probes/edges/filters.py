@@ -62,7 +62,7 @@ def _difference(images: Images, axis: int, border: str) -> Images:
     return padded.narrow(axis, 2, size) - padded.narrow(axis, 0, size)
 
 
-def _padded(images: Images, radius: int, axis: int, border: str) -> Images:
+def _padded(images: Images, radius: int, axis: int, border: str) -> Float[Tensor, "b c _ _"]:
     return F.pad(images, (radius, radius, 0, 0) if axis == 3 else (0, 0, radius, radius), mode=border)
 
 

@@ -11,8 +11,8 @@ from gradlens.core.registry import objective
 from gradlens.core.types import UserError
 
 Logits = Float[Tensor, "b k"]
-Labels = Int[Tensor, "b"]
-Target = Int[Tensor, "b"] | Float[Tensor, "b k"]
+# Soft ones too: an objective that needs a single class refuses them itself.
+Labels = Int[Tensor, "b"] | Float[Tensor, "b k"]
 Values = Float[Tensor, "b"]
 
 
@@ -56,7 +56,7 @@ def margin(logits: Logits, target: Labels) -> Values:
 
 
 @objective
-def loss(logits: Logits, target: Target) -> Values:
+def loss(logits: Logits, target: Labels) -> Values:
     """Cross-entropy ``−log p_y`` of each image, in nats; soft targets ``(B, K)`` are averaged over.
 
     Written as softplus of ``log Σ_{k≠y} e^{f_k} − f_y``, whose derivative is the exact residual
@@ -69,17 +69,17 @@ def loss(logits: Logits, target: Target) -> Values:
 
 
 @objective
-def log_prob(logits: Logits, target: Target) -> Values:
+def log_prob(logits: Logits, target: Labels) -> Values:
     """``log p_y``, in nats: the loss with its sign turned (Ganz et al. 2023, released code)."""
     return -loss(logits, target)
 
 
 @objective
-def logsumexp(logits: Logits, target: Target) -> Values:
+def logsumexp(logits: Logits, target: Labels) -> Values:
     """``log Σ_k e^{f_k}``: the model's log marginal density up to a constant (Yang et al. 2024)."""
     return logits.logsumexp(1)
 
 
-def error_mass(logits: Logits, target: Target) -> Values:
+def error_mass(logits: Logits, target: Labels) -> Values:
     """``1 − p_y`` without cancellation: near 0 confident and right, near 1 confident and wrong."""
     return -torch.expm1(-loss(logits, target))

@@ -4,12 +4,10 @@ from collections.abc import Callable
 
 from gradlens.core.names import unknown
 from gradlens.core.types import UserError
-from gradlens.training.engines._agreement import agreement, kink
-from gradlens.training.engines._checked import CheckedFiniteDifference
-from gradlens.training.engines._double_backward import double_backward
+from gradlens.training.engines._checked import CheckedFiniteDifference, agreement, kink
 from gradlens.training.engines._finite_difference import FiniteDifference
 from gradlens.training.engines._obstacles import Preflight, training_preflight
-from gradlens.training.engines._step import Engine, StepStats, plain_step
+from gradlens.training.engines._step import Engine, StepStats, double_backward, plain_step
 
 ENGINES: dict[str, Callable[[], Engine]] = {
     "double_backward": lambda: double_backward,

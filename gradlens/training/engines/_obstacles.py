@@ -1,3 +1,5 @@
+"""What stands in the way of a gradient penalty, found before training and told with its remedy."""
+
 from __future__ import annotations
 
 from typing import Any, NamedTuple
@@ -7,10 +9,9 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from gradlens.core.types import Batch
-from gradlens.training.engines._agreement import penalty_gradient
-from gradlens.training.engines._double_backward import double_backward
+from gradlens.training.engines._checked import penalty_gradient
 from gradlens.training.engines._finite_difference import FiniteDifference
-from gradlens.training.engines._step import Engine, Penalty
+from gradlens.training.engines._step import Engine, Penalty, double_backward
 
 IMAGES = 4
 

@@ -1,4 +1,4 @@
-"""A network's branches at one input, followed again at another.
+"""A forward pass that can be repeated at another input: with the same branches and the same random numbers.
 
 A finite difference of gradients sees the second derivative only where both its points lie on the same
 linear piece: one max-pool that picks another pixel, or one ReLU that turns, and it measures the jump.
@@ -8,12 +8,14 @@ Double backward takes the pieces of the base point for fixed; so does a replay.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 from torch.overrides import TorchFunctionMode
 
 from gradlens.core.types import UserError
@@ -106,3 +108,58 @@ class Replay(Recording):
                 "another path each time, so train it with the engine double_backward"
             )
         return self._ahead.popleft()
+
+
+class RepeatablePass:
+    """One forward pass, and others like it: the same random numbers, the same branches.
+
+    BatchNorm's running statistics hear of the first pass only; in training mode each pass normalises by
+    the statistics of its own batch, which depend on the images and so must move with them.
+    """
+
+    def __init__(self, model: nn.Module):
+        self.model = model
+        self._recording = Recording()
+        self._random = _random_states(model)
+
+    @contextmanager
+    def first(self) -> Iterator[None]:
+        with self._recording:
+            yield
+
+    @contextmanager
+    def again(self) -> Iterator[None]:
+        with untouched(self.model), Replay(self._recording):
+            # The same units dropped, or the difference would be between two networks.
+            _set_random_states(self.model, self._random)
+            yield
+
+
+@contextmanager
+def untouched(model: nn.Module) -> Iterator[None]:
+    """Forward passes that leave random numbers and BatchNorm's running statistics as they were."""
+    tracking = [m for m in model.modules() if isinstance(m, _NormBase) and m.training and m.track_running_stats]
+    random = _random_states(model)
+    try:
+        for module in tracking:
+            module.track_running_stats = False
+        yield
+    finally:
+        for module in tracking:
+            module.track_running_stats = True
+        _set_random_states(model, random)
+
+
+def _random_states(model: nn.Module) -> dict[torch.device, torch.Tensor]:
+    """Of the CPU, which dropout of a few kinds draws from everywhere, and of the model's device."""
+    states = {torch.device("cpu"): torch.get_rng_state()}
+    others = {p.device for p in model.parameters()} - {*states}
+    return states | {device: torch.get_device_module(device).get_rng_state(device) for device in others}
+
+
+def _set_random_states(model: nn.Module, states: dict[torch.device, torch.Tensor]) -> None:
+    for device, state in states.items():
+        if device.type == "cpu":
+            torch.set_rng_state(state)
+        else:
+            torch.get_device_module(device).set_rng_state(state, device)

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 from gradlens.core.registry import penalty
 from gradlens.core.types import UserError
+from gradlens.probes.forward import Values
 from gradlens.probes.probe import Probe
-from gradlens.training.penalties._norms import Values, check_radius
+from gradlens.training.penalties._gradnorm import check_radius
 
 
 @penalty

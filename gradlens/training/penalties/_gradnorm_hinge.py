@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 from gradlens.core.registry import penalty
+from gradlens.probes.forward import Values
 from gradlens.probes.probe import Probe
-from gradlens.training.penalties._norms import Values, first_order_gain
+from gradlens.training.penalties._gradnorm import first_order_gain
 
 
 @penalty

@@ -1,7 +1,4 @@
-"""Engines: the parameter gradient of a penalised loss, exact and by finite differences."""
-
-import copy
-import math
+"""Finite differences: the exact engine's gradient, on every penalty and kind of network, at two passes."""
 
 import pytest
 import timm
@@ -11,50 +8,24 @@ from engine_cases import (
     EDGE,
     GRADNORM,
     assert_agrees,
-    assert_drops_the_same_units,
     classifier,
     cosine,
-    each_engine,
-    flat,
     gradnorm_and_edge,
     in_float64,
     relu_cnn,
     slopes,
-    smooth,
 )
-from torch import nn
 
 import gradlens as gl
 from gradlens.core.registry import penalty
-from gradlens.core.types import Batch, UserError
+from gradlens.core.types import Batch
 from gradlens.probes.objectives import evaluate
 from gradlens.training.engines import (
-    CheckedFiniteDifference,
     FiniteDifference,
     double_backward,
-    make_engine,
-    plain_step,
 )
-from gradlens.training.engines._leaf import Cotangent
+from gradlens.training.engines._finite_difference import Cotangent
 from gradlens.training.penalties import choose_penalty
-
-# --- what both fill in
-
-
-@each_engine
-def test_step_is_the_gradient_of_the_weighted_sum(cnn, batch, engine):
-    """Against the loss written out in float64, with mean cross-entropy and the papers' GradNorm."""
-    model, exact = in_float64(cnn, batch)
-    image = exact.image.requires_grad_()
-    losses = F.cross_entropy(model(image), batch.target, reduction="none")
-    (gradient,) = torch.autograd.grad(losses.sum(), image, create_graph=True)
-    (0.8 * losses.mean() + 1.2 * 0.1 * gradient.abs().sum((1, 2, 3)).mean()).backward()
-    stats = engine(cnn, batch, choose_penalty("gradnorm:eps=.1"), 1.2, loss_weight=0.8)
-    error = float((flat(cnn) - flat(model)).norm() / flat(model).norm())
-    # A forward difference errs by half its step times the next derivative.
-    assert error < (1e-4 if engine is double_backward else 2e-2)
-    assert stats.loss == pytest.approx(losses.mean().item(), rel=1e-4)
-    assert stats.penalty == pytest.approx(0.1 * gradient.abs().sum((1, 2, 3)).mean().item(), rel=1e-4)
 
 
 @pytest.mark.parametrize("spec", penalty)
@@ -105,81 +76,6 @@ def test_engines_agree_on_soft_targets(cnn, batch, penalised):
     assert cosine(slopes(double_backward, cnn, soft, GRADNORM), hard) < 0.99
 
 
-@each_engine
-def test_gradients_add_up(cnn, batch, engine):
-    halves = batch[slice(0, 8)], batch[slice(8, 16)]
-    whole = slopes(engine, cnn, batch, GRADNORM, 1.2, 0.8)
-    for half in halves:
-        engine(cnn, half, GRADNORM, 0.6, loss_weight=0.4)
-    assert cosine(flat(cnn), whole) > 0.9999
-    assert float(flat(cnn).norm() / whole.norm()) == pytest.approx(1, abs=1e-2)
-
-
-@each_engine
-def test_no_weight_is_a_plain_step(cnn, batch, engine):
-    stats = engine(cnn, batch, GRADNORM, 0.0, loss_weight=0.5)
-    found = flat(cnn)
-    cnn.zero_grad()
-    (0.5 * F.cross_entropy(cnn(batch.image), batch.target)).backward()
-    torch.testing.assert_close(found, flat(cnn), rtol=1e-4, atol=1e-6)
-    assert (stats.engine, math.isnan(stats.penalty)) == ("plain", True)
-
-
-@each_engine
-def test_frozen_parameters_stay_without_gradient(cnn, batch, engine):
-    cnn.net[0].weight.requires_grad_(False)
-    engine(cnn, batch, EDGE, 1.0)
-    assert cnn.net[0].weight.grad is None
-    assert cnn.net[3].weight.grad.any()
-
-
-@each_engine
-def test_batchnorm_hears_of_a_batch_once(cnn, batch, engine):
-    cnn.train()
-    once = copy.deepcopy(cnn)
-    once(batch.image)
-    engine(cnn, batch, EDGE, 1.0)
-    for (name, found), expected in zip(cnn.named_buffers(), once.buffers(), strict=True):
-        torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-7, msg=name)
-    assert all(m.track_running_stats for m in cnn.modules() if isinstance(m, nn.BatchNorm2d))
-
-
-@each_engine
-def test_batchnorm_in_evaluation_mode_stays(cnn, batch, engine):
-    before = copy.deepcopy(cnn.state_dict())
-    engine(cnn, batch, EDGE, 1.0)
-    assert all(torch.equal(v, before[k]) for k, v in cnn.state_dict().items())
-    assert not cnn.training
-
-
-@each_engine
-def test_random_numbers_go_on_as_after_one_forward_pass(batch, engine):
-    model = smooth(nn.GELU(), nn.Dropout(0.5)).train()
-    torch.manual_seed(1)
-    model(batch.image)
-    expected = torch.get_rng_state()
-    torch.manual_seed(1)
-    engine(model, batch, EDGE, 1.0)
-    assert torch.equal(torch.get_rng_state(), expected)
-
-
-@gradnorm_and_edge
-def test_engines_drop_the_same_units(batch, penalised):
-    assert_drops_the_same_units(smooth(nn.GELU(), nn.Dropout(0.5)).train(), batch, penalised)
-
-
-@each_engine
-def test_seed_draws_the_classes(cnn, batch, engine):
-    with torch.no_grad():
-        cnn.net[-1].weight.mul_(1e-2)
-    first, again, other = (slopes(engine, cnn, batch, EDGE, seed=seed) for seed in (0, 0, 1))
-    torch.testing.assert_close(again, first, rtol=1e-3, atol=1e-5)
-    assert cosine(first, other) < 0.99
-
-
-# --- what a penalty may depend on
-
-
 def through_logits(probe):
     return 3 * probe.logits.square().mean(1) + probe.gradient().abs().sum((1, 2, 3))
 
@@ -228,20 +124,6 @@ def test_gradients_alone_would_not_be_enough(cnn, batch):
     whole = slopes(double_backward, cnn, batch, through_logits)
     part = slopes(double_backward, cnn, batch, lambda probe: probe.gradient().abs().sum((1, 2, 3)))
     assert cosine(whole, part) < 0.99
-
-
-@each_engine
-def test_penalty_that_pulls_nowhere_leaves_the_loss(cnn, batch, engine):
-    closed = choose_penalty("gradnorm_hinge:threshold=1000")
-    stats = engine(cnn, batch, closed, 1.0, loss_weight=0.5)
-    found = flat(cnn)
-    cnn.zero_grad()
-    plain_step(cnn, batch, 0.5)
-    torch.testing.assert_close(found, flat(cnn), rtol=1e-4, atol=1e-6)
-    assert stats.penalty == 0
-
-
-# --- finite differences
 
 
 def test_step_is_relative_to_the_images(cnn, batch):
@@ -299,7 +181,7 @@ def test_drawn_class_stays_where_it_was():
     logits = torch.tensor([[0.1, 0.0, -3.0], [0.0, 0.0, 0.0]])
     draw = torch.tensor([0.2, 0.99])
     sampled = gl.methods("objectives")["sampled_logit"]
-    cotangent = Cotangent(lambda z: sampled(z, None, draw), logits)
+    cotangent = Cotangent(lambda z: sampled(z, torch.tensor([0, 0]), draw), logits)
     expected = torch.tensor([[1.0, 0, 0], [0, 0, 1]], dtype=torch.float64)
     assert torch.equal(cotangent.at_base, expected)
     # Far enough that both would draw another class.
@@ -324,37 +206,3 @@ def test_cotangent_is_continued_to_first_order(of):
     errors = [(cotangent.at(logits + h * move) - derivative(logits + h * move)).norm() for h in (1e-3, 1e-4)]
     assert errors[1] < 1e-7
     assert errors[0] < 1e-5
-
-
-# --- mistakes
-
-
-@each_engine
-@pytest.mark.parametrize(
-    ("penalised", "message"),
-    [
-        (lambda probe: probe.gradient().abs(), r"returned \(16, 3, 32, 32\); wanted one number an image, \(16,\)"),
-        (lambda probe: 3.0, r"returned float; wanted one number an image"),
-        (lambda probe: probe.logits.detach().sum(1), "does not depend on the model"),
-    ],
-)
-def test_what_is_no_penalty_is_refused(cnn, batch, engine, penalised, message):
-    with pytest.raises(UserError, match=message):
-        engine(cnn, batch, penalised, 1.0)
-
-
-@each_engine
-@pytest.mark.parametrize("weight", [0.0, 1.0])
-def test_training_needs_labels_and_parameters(cnn, batch, engine, weight):
-    with pytest.raises(UserError, match="has no labels, which cross-entropy is trained on"):
-        engine(cnn, Batch(batch.image, None, batch.index), GRADNORM, weight)
-    with pytest.raises(UserError, match="no parameter with requires_grad; unfreeze"):
-        engine(cnn.requires_grad_(False), batch, GRADNORM, weight)
-
-
-def test_engines_are_made_by_name():
-    assert make_engine("double_backward") is double_backward
-    assert make_engine("finite_difference") == CheckedFiniteDifference()
-    assert make_engine("finite_difference") is not make_engine("finite_difference")
-    with pytest.raises(UserError, match="unknown engine 'finite'; did you mean finite_difference"):
-        make_engine("finite")

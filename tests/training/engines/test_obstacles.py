@@ -39,8 +39,9 @@ def test_attention_is_fused_where_it_can_be(batch, engine, fused):
 
 
 def test_fused_attention_alone_has_no_second_derivative(batch, monkeypatch):
-    module = __import__("gradlens.training.engines._double_backward", fromlist=["x"])
-    monkeypatch.setattr(module, "sdpa_kernel", lambda _: sdpa_kernel(SDPBackend.FLASH_ATTENTION))
+    monkeypatch.setattr(
+        "gradlens.training.engines._step.sdpa_kernel", lambda _: sdpa_kernel(SDPBackend.FLASH_ATTENTION)
+    )
     model = classifier(timm.create_model("vit_tiny_patch16_224", img_size=32, num_classes=10, depth=1))
     with pytest.raises(RuntimeError, match="is not implemented"):
         double_backward(model, batch[slice(0, 2)], EDGE, 1.0)

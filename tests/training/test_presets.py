@@ -17,7 +17,7 @@ import gradlens as gl
 from gradlens.cli.demo import RECIPES, recipe
 from gradlens.training.config import read_config
 
-FOLDER = Path(__file__).parents[1] / "analyses" / "presets"
+FOLDER = Path(__file__).parents[2] / "analyses" / "presets"
 PRESETS = sorted(FOLDER.glob("*.toml"))
 each_preset = pytest.mark.parametrize("file", PRESETS, ids=lambda f: f.stem)
 # The network's family, made narrow and shallow.
@@ -66,7 +66,7 @@ def test_preset_takes_a_few_steps_and_leaves_a_checkpoint_that_opens_by_itself(f
     ],
 )
 def test_ramp_is_the_papers(name, weights):
-    from gradlens.training._objective import Objective
+    from gradlens.training.methods import Objective
 
     objective = Objective(read_config(FOLDER / f"{name}.toml"))
     assert [objective.weight(epoch) for epoch in (0, 1, 2.5, 5, 90)] == pytest.approx(weights)
