@@ -47,7 +47,7 @@ class Analyze(Common, ModelsOptions, DataOptions):
     protocol: str | None = None
     """Fix preprocessing, number of images, attack and measures as published: rodriguez2024 or robustbench."""
     control: str | None = None
-    """Twins beside each model: random, untrained; cascade, untrained from the output down, a stage more each."""
+    """A twin beside each model: random, untrained."""
     expect_top1: str | None = None
     """Top-1 in percent, such as 60.3±1; checked on 512 images before the run."""
     strict: bool = False

@@ -11,6 +11,7 @@ import pytest
 import timm
 import torch
 import torchvision
+from gradlens.models._stages import stages
 from refusals import refused
 from torch import nn
 
@@ -19,7 +20,6 @@ from gradlens import Preprocess, Run, load_model
 from gradlens.analysis.doubts import preflight
 from gradlens.cli.main import main
 from gradlens.models import Classifier, cascade, random_twin, save_checkpoint
-from gradlens.models._stages import stages
 from gradlens.models._zoo import ZOO, digits_cnn
 from gradlens.models.fresh import about_fresh, reinitialise
 
