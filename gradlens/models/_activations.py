@@ -6,14 +6,12 @@ helpers and functions held in attributes are all alike.
 
 from __future__ import annotations
 
-import itertools
 import sys
 import warnings
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -173,6 +171,15 @@ class Trial(CallsOfActivations):
         self._results: list[tuple[tuple[str, str], weakref.ref]] = []
         self._in_place = {c: (type(p).__name__, n) for p, n, c in module_sites(net) if getattr(c, "inplace", False)}
 
+    def __enter__(self) -> Self:
+        self._hooks = [module.register_forward_hook(self._remember) for module in self._in_place]
+        return super().__enter__()
+
+    def __exit__(self, *exception: Any) -> None:
+        super().__exit__(*exception)
+        for hook in self._hooks:
+            hook.remove()
+
     def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         self.look()
         return super().__torch_function__(func, types, args, kwargs)
@@ -185,15 +192,6 @@ class Trial(CallsOfActivations):
         """A result that is gone before anything else is computed was not used by anybody."""
         self.dropped += [place for place, result in self._results if result() is None]
         self._results.clear()
-
-    @contextmanager
-    def hooked(self) -> Iterator[None]:
-        hooks = [module.register_forward_hook(self._remember) for module in self._in_place]
-        try:
-            yield
-        finally:
-            for hook in hooks:
-                hook.remove()
 
     def _remember(self, module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
         # In place it returns its input, which lives on; a copy is what a new module will return.
@@ -209,26 +207,32 @@ def tried(model: nn.Module) -> Trial | None:
     at values. Training comes first, since some heads only run there. The network stays as it was.
     """
     net = unwrapped(model)
-    sides = _sides(net)
-    if any(isinstance(m, torch.jit.ScriptModule) or m._compiled_call_impl for m in net.modules()):
+    # A pass would give lazy layers the shape of these images, and compile what is to be compiled.
+    if any(is_lazy(t) for t in (*net.parameters(), *net.buffers())) or any(map(_is_compiled, net.modules())):
         return None
-    if any(is_lazy(t) for t in (*net.parameters(), *net.buffers())):
-        return None
-    tries = [*itertools.product([True], sides, [True, False]), *itertools.product([False], sides[:3], [True, False])]
+    # A network of timm says which images it takes.
+    own = (getattr(net, "pretrained_cfg", None) or {}).get("input_size", ())
+    sides = dict.fromkeys((*own[-1:], *SIDES))
+    tries = [(meta, side, training) for meta in (True, False) for side in sides for training in (True, False)]
     return next(filter(None, (_try(net, *how) for how in tries)), None)
+
+
+def _is_compiled(module: nn.Module) -> bool:
+    return isinstance(module, torch.jit.ScriptModule) or module._compiled_call_impl is not None
 
 
 def _try(net: nn.Module, meta: bool, side: int, training: bool) -> Trial | None:
     trial = Trial(net)
-    like = next((t for t in (*net.parameters(), *net.buffers()) if t.is_floating_point()), torch.empty(0))
-    device = torch.device("meta") if meta else like.device
     # Each module once: functional_call would leave its stand-ins in one that has two names.
     own = {f"{n}.{k}".lstrip("."): t for n, m in net.named_modules() for k, t in (m._parameters | m._buffers).items()}
-    # Copies of buffers too, since a pass in training moves the statistics of a BatchNorm.
-    state = {n: t.to(device, copy=not isinstance(t, nn.Parameter)) for n, t in own.items() if t is not None}
+    held = {name: t for name, t in own.items() if t is not None}
+    like = next((t for t in held.values() if t.is_floating_point()), torch.empty(0))
+    device = torch.device("meta") if meta else like.device
+    # Buffers are copied too, since a pass in training moves the statistics of a BatchNorm.
+    state = {name: t.to(device, copy=not isinstance(t, nn.Parameter)) for name, t in held.items()}
+    quiet, caller = warnings.catch_warnings(action="ignore"), torch.random.fork_rng(devices=[])
     try:
-        with warnings.catch_warnings(), measuring(net), torch.no_grad(), torch.random.fork_rng([]), trial.hooked(), trial:
-            warnings.simplefilter("ignore")
+        with quiet, caller, measuring(net), torch.no_grad(), trial:
             net.train(training)
             images = torch.full((2, 3, side, side), 0.5, dtype=like.dtype, device=device)
             output = functional_call(net, state, (images,), tie_weights=False)
@@ -239,15 +243,11 @@ def _try(net: nn.Module, meta: bool, side: int, training: bool) -> Trial | None:
     return trial
 
 
-def _sides(net: nn.Module) -> list[int]:
-    """What a network of timm says of itself, then the usual ones."""
-    own = (getattr(net, "pretrained_cfg", None) or {}).get("input_size") or SIDES[:1]
-    return list(dict.fromkeys((own[-1], *SIDES)))
-
-
 def unwrapped(model: nn.Module) -> nn.Module:
-    """The network itself: a wrapper may call it in other threads, or under torch.compile."""
-    names = {Classifier: "net", nn.DataParallel: "module", nn.parallel.DistributedDataParallel: "module"}
-    inner = next((getattr(model, name) for kind, name in names.items() if isinstance(model, kind)), None)
-    inner = inner or getattr(model, "_orig_mod", None)
-    return unwrapped(inner) if inner else model
+    """The network itself: what is around it may call it in other threads, or under torch.compile."""
+    if isinstance(model, Classifier):
+        return unwrapped(model.net)
+    if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        return unwrapped(model.module)
+    inner = getattr(model, "_orig_mod", None)
+    return unwrapped(inner) if isinstance(inner, nn.Module) else model

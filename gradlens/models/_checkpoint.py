@@ -22,7 +22,6 @@ from gradlens.core.types import UserError
 from gradlens.models._opening import Opened, open_checkpoint
 from gradlens.models._wrappings import State, Weights, unwrap
 
-
 Fields = dict[str, Any]
 
 # Where a dictionary keeps its raw weights → where it keeps their moving average.

@@ -8,7 +8,7 @@ import pytest
 import timm
 import torch
 import torchvision
-from randomised import images, randomise
+from functional_nets import images, randomise
 from refusals import refused
 from torch import nn
 
@@ -116,3 +116,34 @@ def test_an_in_place_module_that_is_called_as_a_statement_is_refused():
 
 def test_smoothrelu_is_an_activation_that_can_be_swapped():
     assert swap_activations(nn.Sequential(SmoothReLU()), "relu") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "sites"),
+    [("resnet18", 17), ("mobilenetv3_small_050", 33), ("test_convnext", 9), ("test_efficientnet", 11)],
+)
+def test_swapping_counts_every_activation_of_timms_networks(name, sites):
+    net = timm.create_model(name)
+    assert swap_activations(net, "softplus") == sites
+    names = {type(m).__name__ for m in net.modules()}
+    assert "Softplus" in names
+    assert not names & {"ReLU", "GELU", "GELUTanh", "SiLU", "Hardswish"}
+
+
+def test_a_shared_activation_is_swapped_at_each_of_its_places():
+    shared = nn.ReLU(inplace=True)
+    net = nn.Sequential(nn.Linear(2, 2), shared, nn.Linear(2, 2), shared, nn.Sequential(shared))
+    assert swap_activations(net, "gelu") == 3
+    assert [type(m).__name__ for m in (net[1], net[3], net[4][0])] == ["GELU"] * 3
+    assert net[1] is not net[3]
+
+
+def test_a_swapped_activation_keeps_the_mode_of_the_one_it_replaces():
+    net = digits_cnn().eval()
+    swap_activations(net, "relu")
+    assert not any(m.training for m in net.modules())
+
+
+def test_a_network_without_activation_modules_cannot_be_swapped():
+    with refused("Linear", "no activation module", "nn.ReLU"):
+        swap_activations(nn.Linear(2, 2), "gelu")
