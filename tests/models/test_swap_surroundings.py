@@ -15,6 +15,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from gradlens import Batch, Probe, load_model, swap_activations
+from gradlens.models import save_checkpoint
 from gradlens.models._classifier import fold_batchnorm
 
 
@@ -154,3 +155,36 @@ class Discarding(nn.Module):
         x = x + 0
         self.act(x)
         return x
+
+
+MIXED = """
+import torch.nn.functional as F
+from torch import nn
+
+class Mixed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.act = nn.Conv2d(3, 4, 3), nn.GELU()
+
+    def forward(self, x):
+        return (F.relu(self.conv(x) - 0.1) + self.act(x[:, :1, 1:-1, 1:-1])).mean((2, 3))
+"""
+
+
+@pytest.mark.parametrize("activation", [None, "gelu", "silu"])
+def test_a_checkpoint_opens_with_the_activations_it_was_trained_with(activation, tmp_path):
+    (tmp_path / "net.py").write_text(MIXED)
+    arch = f"{tmp_path / 'net.py'}:Mixed"
+    model = load_model(arch, activation=activation, normalized=True, device="cpu")
+    assert model.card.activation == (activation or "gelu+relu")
+    described = {"mean": (0.0,) * 3, "std": (1.0,) * 3, "activation": model.card.activation}
+    save_checkpoint(tmp_path / "own.pt", model.net.state_dict(), arch=arch, **described)
+    again = load_model(tmp_path / "own.pt", arch=arch, device="cpu")
+    assert again.card.activation == model.card.activation
+    assert torch.equal(again(images(8)), model(images(8)))
+
+
+def test_what_is_around_a_network_does_not_hide_its_calls():
+    net, wanted = both()
+    assert swap_activations(nn.DataParallel(net), "gelu") == SITES
+    torch.testing.assert_close(net(images(8)), wanted(images(8)), rtol=0, atol=1e-7)
