@@ -40,7 +40,7 @@ class ModelOptions:
     activation: str | None = None
     """Swap the activations before loading the weights: gelu, silu, softplus, …"""
     weights: str = "auto"
-    """Which weights of the file: auto (EMA where there is one), raw, ema; random, cascade:until=layer4 for a twin."""
+    """Which weights of the file: auto (EMA where there is one), raw, ema; random for an untrained twin."""
     mean: Triple | None = None
     """Normalisation mean a channel, in pixels of [0, 1]."""
     std: Triple | None = None
@@ -135,9 +135,8 @@ class ModelsOptions(ModelOptions):
 
 
 def _tail(weights: str) -> str:
-    """What the name of a model's label ends in: ``-ema``, ``-random``, ``-cascade-layer4``."""
-    kind, given = parse_spec(weights)
-    return f"-{kind}-{given['until']}" if "until" in given else f"-{kind}"
+    """What the name of a model's label ends in: ``-ema``, ``-random``."""
+    return f"-{parse_spec(weights)[0]}"
 
 
 def run_folders(labels: Sequence[str], out: Path | None, data: str) -> list[Path]:

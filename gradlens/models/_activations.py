@@ -1,98 +1,253 @@
+"""Activations: those that can be asked for by name, and those that a network has, as modules or called as functions.
+
+Functions are seen in a pass over blank images, by a mode of torch's own: no code is read, so decorators,
+helpers and functions held in attributes are all alike.
+"""
+
 from __future__ import annotations
 
-from dataclasses import replace
+import sys
+import warnings
+import weakref
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any, Self
 
-from torch import nn
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.parameter import is_lazy
+from torch.overrides import TorchFunctionMode
 
+from gradlens.core.names import parse_spec, unknown
+from gradlens.core.registry import typed_parameters
 from gradlens.core.types import UserError
-from gradlens.models._activation_kinds import ACTIVATIONS, kind_of, make_activation
-from gradlens.models._classifier import Classifier, ModelCard
-from gradlens.models._functional import called_activations, called_as_statements, replace_calls, swapped_class
-from gradlens.models.watching import is_activation
+from gradlens.models._classifier import Classifier
+from gradlens.models.watching import is_activation, measuring
 
-__all__ = ["ACTIVATIONS", "activation_names", "swap_activations"]
+# A parent, the name of its child, and the child.
+Place = tuple[nn.Module, str, nn.Module]
 
 
-def swap_activations(model: nn.Module, to: str = "gelu") -> int:
-    """Replace every activation by another, in place; returns the number of sites.
+class SmoothReLU(nn.Module):
+    """``x − log(αx + 1) / α`` for x ≥ 0, else 0 (Xie et al. 2020): a continuous derivative, ReLU as α → ∞.
 
-    to: relu, gelu, silu, softplus, elu, celu, smoothrelu or mish; those with a parameter also as
-    ``softplus:alpha=10``. A site is each place of an elementwise activation module of torch or timm,
-    also of a shared one, one inside another layer, or a hard variant such as Hardswish; and each place
-    in the code of a forward that calls one as a function: ``F.relu(x)``, ``torch.relu(x)``, ``x.relu_()``.
-    Parameters keep their names, except that a PReLU takes its own away. Modules are replaced by ones
-    that are not in place; a function that was still writes into its argument. Gates stay: sigmoids,
-    and as functions relu6, softplus and tanh, which are mostly part of one.
-
-    Not reached: activations written out as arithmetic (``x * torch.sigmoid(x)``, ``x.clamp(min=0)``),
-    functions passed on in variables, in lambdas or imported inside a forward, TorchScript, and code
-    without a readable source. Units are recorded at activation modules, not at functions. The card of a
-    ``Classifier`` follows.
-
-    A network without a site raises UserError; so does one that calls an in-place module as a statement,
-    or a function under a decorator.
+    alpha is fixed; the paper's code learns one for each layer, from 400.
     """
-    make_activation(to)
-    _check_statements(model)
-    callers = [m for m in model.modules() if not _is_librarys(m)]
-    # What cannot be swapped is refused before anything is.
-    _ = [swapped_class(m, to) for m in callers]
-    sites = _swap_modules(model, to) + sum(replace_calls(m, to) for m in callers)
-    if sites == 0:
-        raise UserError(
-            f"found no activation module in {type(model).__name__} to swap for {to}, and no call of one such as "
-            "F.relu; give its activations as modules (nn.ReLU)"
-        )
-    if isinstance(model, Classifier):
-        model.card = _told(model.card, to, sites)
-    return sites
+
+    alpha: float
+
+    def __init__(self, alpha: float = 400.0):
+        super().__init__()
+        self.alpha = alpha
+
+    def forward(self, x: Tensor) -> Tensor:
+        above = x.clamp(min=0)
+        return above - torch.log1p(self.alpha * above) / self.alpha
+
+    def extra_repr(self) -> str:
+        return f"alpha={self.alpha:g}"
 
 
-def _told(card: ModelCard, to: str, sites: int) -> ModelCard:
-    """A card that opens the same model again."""
-    options = card.options and {**card.options, "activation": to}
-    notes = (*card.notes, f"{sites} activations swapped for {to}")
-    return replace(card, activation=to, options=options, notes=notes)
+def softplus(alpha: float = 1.0) -> nn.Softplus:
+    """``log(1 + exp(αx)) / α``; smooth adversarial training uses α = 10."""
+    return nn.Softplus(beta=alpha)
+
+
+def elu(alpha: float = 1.0) -> nn.ELU:
+    """``α (exp(x) − 1)`` below zero; its derivative is continuous for α = 1 only."""
+    return nn.ELU(alpha)
+
+
+def celu(alpha: float = 1.0) -> nn.CELU:
+    """``α (exp(x / α) − 1)`` below zero; its derivative is continuous for every α."""
+    return nn.CELU(alpha)
+
+
+ACTIVATIONS: dict[str, Callable[..., nn.Module]] = {
+    "relu": nn.ReLU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "softplus": softplus,
+    "elu": elu,
+    "celu": celu,
+    "smoothrelu": SmoothReLU,
+    "mish": nn.Mish,
+}
+PARAMETRIC = {"softplus": "beta", "elu": "alpha", "celu": "alpha", "smoothrelu": "alpha"}
+# Not relu6, softplus, sigmoid or tanh, which as functions are parts of gates and scales more often.
+FUNCTIONS: dict[Any, str] = {
+    getattr(home, name + tail): name.replace("_", "")
+    for home in (F, torch, Tensor)
+    for name in ("relu", "leaky_relu", "elu", "celu", "selu", "gelu", "silu", "mish", "hardswish")
+    for tail in ("", "_")
+    if hasattr(home, name + tail)
+}
+# Whose modules' own calls of these functions are not a network's.
+LIBRARIES = ("torch.nn.modules.activation", "timm.layers.activations")
+# Sides of the images that a network is tried with whose own is unknown; most take any.
+SIDES = (32, 224, 64, 28, 16, 8, 48, 96, 128, 160, 256, 299, 336, 384, 448, 512)
+
+
+def make_activation(spec: str) -> nn.Module:
+    """A new activation from ``gelu`` or ``softplus:alpha=10``."""
+    name, text = parse_spec(spec)
+    if name not in ACTIVATIONS:
+        raise UserError(unknown("activation", name, ACTIVATIONS))
+    if text and name not in PARAMETRIC:
+        raise UserError(f"activation '{name}' has no parameters, found '{spec}'; write {name}")
+    parameters = typed_parameters(ACTIVATIONS[name], text, f"activation '{name}'")
+    if not all(0 < value < torch.inf for value in parameters.values()):
+        raise UserError(f"activation '{spec}' needs a positive alpha; write {name}:alpha=1")
+    return ACTIVATIONS[name](**parameters)
+
+
+def kind_of(activation: nn.Module) -> str:
+    """What ``make_activation`` makes it from, for those it knows; else its class in lower case."""
+    name = type(activation).__name__.lower()
+    if name not in PARAMETRIC:
+        return name
+    alpha, default = (getattr(a, PARAMETRIC[name]) for a in (activation, ACTIVATIONS[name]()))
+    return name if alpha == default else f"{name}:alpha={alpha!r}".removesuffix(".0")
 
 
 def activation_names(model: nn.Module) -> tuple[str, ...]:
     """The kinds of a model's activations, modules and functions alike: ``("gelu", "softplus:alpha=10")``."""
-    names: set[str] = set()
-    for module in model.modules():
-        if _is_site(module):
-            names.add(kind_of(module))
-        elif not _is_librarys(module):
-            names.update(called_activations(module))
-    return tuple(sorted(names))
+    trial = tried(model)
+    swapped = (origin(m)[1] for m in model.modules())
+    modules = (kind_of(child) for _, _, child in module_sites(model))
+    return tuple(sorted({*filter(None, swapped), *modules, *(trial.calls if trial else ())}))
 
 
-def _is_site(module: nn.Module) -> bool:
-    # A GLU halves the channels, so nothing elementwise can stand in its place.
-    return is_activation(module) and not isinstance(module, nn.GLU)
-
-
-def _is_librarys(module: nn.Module) -> bool:
-    """One of the libraries' own activation modules: replaced as a whole, or a gate that stays."""
-    return type(module).__module__.startswith(("torch.nn.modules.activation", "timm.layers.activations"))
-
-
-def _swap_modules(model: nn.Module, to: str) -> int:
-    sites = 0
+def module_sites(model: nn.Module) -> Iterator[Place]:
+    """Each place of an activation module, which may stand at several."""
     for parent in model.modules():
         # Not named_children, which leaves out the second place of a module that its parent holds twice.
         for name, child in parent._modules.items():
-            if child is not None and _is_site(child):
-                setattr(parent, name, make_activation(to).train(child.training))
-                sites += 1
-    return sites
+            # A GLU halves the channels, so nothing elementwise can stand in its place.
+            if child is not None and is_activation(child) and not isinstance(child, nn.GLU):
+                yield parent, name, child
 
 
-def _check_statements(model: nn.Module) -> None:
-    """An in-place module that is called as a statement works through its argument, which a new one leaves alone."""
-    for parent in model.modules():
-        in_place = {n for n, c in parent._modules.items() if c and _is_site(c) and getattr(c, "inplace", False)}
-        for name in sorted(in_place and in_place & called_as_statements(parent)):
-            raise UserError(
-                f"{type(parent).__name__} calls self.{name}(x) without using what it returns, since it works in "
-                f"place; write x = self.{name}(x)"
-            )
+def origin(module: nn.Module) -> tuple[type, str | None]:
+    """The class that a module was made from, and what has been swapped into it."""
+    return getattr(type(module), "_gradlens_swap", (type(module), None))
+
+
+class CallsOfActivations(TorchFunctionMode):
+    """Sees each function of torch that is an activation, unless a module of that kind calls it."""
+
+    def called(self, caller: FrameType, func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
+        """What is given back in its place."""
+        raise NotImplementedError
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        if func in FUNCTIONS and not _by_module(caller := _caller()):
+            return self.called(caller, func, args, kwargs or {})
+        return func(*args, **(kwargs or {}))
+
+
+def _caller() -> FrameType:
+    """Who called the function that a mode sees: the first frame that is neither torch's dispatch nor ours."""
+    frame: Any = sys._getframe(2)
+    while frame.f_globals.get("__name__") in ("torch.overrides", "torch.nn.functional", __name__):
+        frame = frame.f_back
+    return frame
+
+
+def _by_module(caller: FrameType) -> bool:
+    """An activation module's own call: it was replaced as a module, or put there since, or is what replaces."""
+    home = caller.f_globals.get("__name__", "")
+    return caller.f_code.co_name == "forward" and home.startswith(LIBRARIES)
+
+
+class Trial(CallsOfActivations):
+    """Notes what a pass calls as functions, and whose results it drops though a module works in place."""
+
+    def __init__(self, net: nn.Module):
+        self.calls: list[str] = []
+        self.dropped: list[tuple[str, str]] = []
+        self._results: list[tuple[tuple[str, str], weakref.ref]] = []
+        self._in_place = {c: (type(p).__name__, n) for p, n, c in module_sites(net) if getattr(c, "inplace", False)}
+
+    def __enter__(self) -> Self:
+        self._hooks = [module.register_forward_hook(self._remember) for module in self._in_place]
+        return super().__enter__()
+
+    def __exit__(self, *exception: Any) -> None:
+        super().__exit__(*exception)
+        for hook in self._hooks:
+            hook.remove()
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        self.look()
+        return super().__torch_function__(func, types, args, kwargs)
+
+    def called(self, caller: FrameType, func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
+        self.calls.append(FUNCTIONS[func])
+        return func(*args, **kwargs)
+
+    def look(self) -> None:
+        """A result that is gone before anything else is computed was not used by anybody."""
+        self.dropped += [place for place, result in self._results if result() is None]
+        self._results.clear()
+
+    def _remember(self, module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+        # In place it returns its input, which lives on; a copy is what a new module will return.
+        result = output.clone()
+        self._results.append((self._in_place[module], weakref.ref(result)))
+        return result
+
+
+def tried(model: nn.Module) -> Trial | None:
+    """A pass over images of the first side that the network takes; None where none of the usual fits.
+
+    On torch's meta device, which computes nothing and needs no memory; for real where a forward looks
+    at values. Training comes first, since some heads only run there. The network stays as it was.
+    """
+    net = unwrapped(model)
+    # A pass would give lazy layers the shape of these images, and compile what is to be compiled.
+    if any(is_lazy(t) for t in (*net.parameters(), *net.buffers())) or any(map(_is_compiled, net.modules())):
+        return None
+    # A network of timm says which images it takes.
+    own = (getattr(net, "pretrained_cfg", None) or {}).get("input_size", ())
+    sides = dict.fromkeys((*own[-1:], *SIDES))
+    tries = [(meta, side, training) for meta in (True, False) for side in sides for training in (True, False)]
+    return next(filter(None, (_try(net, *how) for how in tries)), None)
+
+
+def _is_compiled(module: nn.Module) -> bool:
+    return isinstance(module, torch.jit.ScriptModule) or module._compiled_call_impl is not None
+
+
+def _try(net: nn.Module, meta: bool, side: int, training: bool) -> Trial | None:
+    trial = Trial(net)
+    # Each module once: functional_call would leave its stand-ins in one that has two names.
+    own = {f"{n}.{k}".lstrip("."): t for n, m in net.named_modules() for k, t in (m._parameters | m._buffers).items()}
+    held = {name: t for name, t in own.items() if t is not None}
+    like = next((t for t in held.values() if t.is_floating_point()), torch.empty(0))
+    device = torch.device("meta") if meta else like.device
+    # Buffers are copied too, since a pass in training moves the statistics of a BatchNorm.
+    state = {name: t.to(device, copy=not isinstance(t, nn.Parameter)) for name, t in held.items()}
+    quiet, caller = warnings.catch_warnings(action="ignore"), torch.random.fork_rng(devices=[])
+    try:
+        with quiet, caller, measuring(net), torch.no_grad(), trial:
+            net.train(training)
+            images = torch.full((2, 3, side, side), 0.5, dtype=like.dtype, device=device)
+            output = functional_call(net, state, (images,), tie_weights=False)
+            trial.look()
+            del output
+    except Exception:  # a user's forward may raise anything at images that it was not made for
+        return None
+    return trial
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The network itself: what is around it may call it in other threads, or under torch.compile."""
+    if isinstance(model, Classifier):
+        return unwrapped(model.net)
+    if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        return unwrapped(model.module)
+    inner = getattr(model, "_orig_mod", None)
+    return unwrapped(inner) if isinstance(inner, nn.Module) else model

@@ -56,8 +56,7 @@ def _doubt(card: ModelCard, checkpoint: Checkpoint | None) -> str | None:
 
 
 def _in_words(how: Preprocess) -> str:
-    resized = f"resized {how.interpolation} to {round(how.size / how.crop_pct)}, " if how.crop_pct != 1 else ""
-    return f"{resized}{how.crop_mode} {how.size} × {how.size} (hash {how.hash})"
+    return f"{how} (hash {how.hash})"
 
 
 def _of_file(checkpoint: Checkpoint) -> dict[str, Any]:

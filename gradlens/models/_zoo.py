@@ -7,7 +7,7 @@ from functools import partial
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gradlens.models._activation_kinds import make_activation
+from gradlens.models._activations import make_activation
 
 
 def digits_cnn(num_classes: int = 10, activation: str = "gelu", width: int = 16) -> nn.Sequential:

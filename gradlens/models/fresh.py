@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -14,37 +14,25 @@ from gradlens.core.registry import typed_parameters
 from gradlens.core.types import digest
 from gradlens.models._classifier import ModelCard
 
-
-@dataclass(frozen=True)
-class Random:
-    """``random:seed=3``: freshly initialised."""
-
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class Cascade:
-    """``cascade:until=layer4,seed=3,of=ema``: trained, but fresh from the output down to a stage."""
-
-    until: str = ""
-    seed: int = 0
-    of: str = "auto"
-
-
 # Of batches seen in training, unlike a network's other buffers.
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
-KINDS = {"random": Random, "cascade": Cascade}
+# A normalisation's weight, LayerScale's gamma, NFNet's skipinit_gain.
+SCALES = re.compile(r".*(weight|gamma|gain|scale)")
 
 
-def read_control(weights: str) -> Random | Cascade | None:
-    """What the text that names weights asks for, None where it is not a control."""
+def read_control(weights: str) -> int | None:
+    """The seed of ``random:seed=3``; None where the text asks for other weights than fresh ones."""
     kind, text = parse_spec(weights)
-    return KINDS[kind](**typed_parameters(KINDS[kind], text, f"weights '{kind}'")) if kind in KINDS else None
+
+    def random(seed: int = 0) -> int:
+        return seed
+
+    return random(**typed_parameters(random, text, "weights 'random'")) if kind == "random" else None
 
 
 def is_control(card: ModelCard) -> bool:
-    """Whether some or all of a model's weights were never trained, so that it should be at chance."""
-    return card.weights.partition(":")[0] in KINDS
+    """Whether a model was never trained, so that it should be at chance."""
+    return card.weights == "random"
 
 
 def fresh_seed(seed: int) -> int:
@@ -81,11 +69,16 @@ def keep_constants(net: nn.Module, state: Mapping[str, Tensor]) -> None:
             buffer.copy_(state[name])
 
 
-def about_fresh(net: nn.Module, seed: int) -> tuple[str, ...]:
-    """The seed, and how many residual branches start at zero: their weights are in the twin and do nothing."""
-    zero = [n for n, p in net.named_parameters() if p.ndim == 1 and n.endswith("weight") and not p.any()]
-    dead = (f"{len(zero)} branches start at a scale of zero and do nothing, such as {zero[0]}",) if zero else ()
-    return (f"fresh weights, seed {seed}", *dead)
+def open_branches(net: nn.Module) -> tuple[str, ...]:
+    """Set the scales that start at zero to one, in place; returns a note of them.
+
+    A residual branch that ends in a zero is meant to wake up in training. In a twin, which has none, all
+    its weights would do nothing, and most of the twin's gradient would be exactly zero.
+    """
+    zero = [n for n, p in net.named_parameters() if p.ndim < 2 and not p.any() and SCALES.match(n.rpartition(".")[2])]
+    for name in zero:
+        nn.init.ones_(net.get_parameter(name))
+    return (f"{len(zero)} scales that start at zero set to one, such as {zero[0]}",) if zero else ()
 
 
 def _is_constant(tensor: Tensor) -> bool:

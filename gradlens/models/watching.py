@@ -110,7 +110,7 @@ def activation_layers(model: nn.Module) -> list[str]:
 def is_activation(module: nn.Module) -> bool:
     """Whether a leaf module is one of torch's, timm's or our elementwise activations."""
     home = type(module).__module__
-    own = ("torch.nn.modules.activation", "gradlens.models._activation_kinds")
+    own = ("torch.nn.modules.activation", "gradlens.models._activations")
     known = home in own or home.startswith("timm.layers.activations")
     softmaxes = (nn.Softmax, nn.LogSoftmax, nn.Softmax2d, nn.Softmin, nn.MultiheadAttention)
     gates = (nn.Sigmoid, nn.Hardsigmoid)

@@ -48,7 +48,7 @@ class Analyze(Common, ModelsOptions, DataOptions):
     protocol: str | None = None
     """Fix preprocessing, number of images, attack and measures as published: rodriguez2024 or robustbench."""
     control: str | None = None
-    """Twins beside each model: random, untrained; cascade, untrained from the output down, a stage more each."""
+    """A twin beside each model: random, untrained."""
     expect_top1: str | None = None
     """Top-1 in percent, such as 60.3±1; checked on 512 images before the run."""
     strict: bool = False
@@ -109,16 +109,15 @@ class Analyze(Common, ModelsOptions, DataOptions):
                 continue
             if is_control(model.card):
                 raise UserError(f"--control makes twins of trained models, and {label} is untrained; leave one out")
-            twins = list(controls(model, self.control, self.seed))
-            found += [(f"{label}{twin.card.name.removeprefix(model.card.name)}", twin) for twin in twins]
-            print(f"{label}: {len(twins)} twins beside it, from one decode of the images; {_cost(model, len(twins))}")
+            found += [(f"{label}-{self.control}", twin) for twin in controls(model, self.control, self.seed)]
+            print(f"{label}: a twin beside it, from one decode of the images; {_cost(model)}")
         return check_labels(found)
 
 
-def _cost(model: Classifier, twins: int) -> str:
-    """A run holds every twin twice, as it is and as it is measured."""
+def _cost(model: Classifier) -> str:
+    """A run holds the twin twice, as it is and as it is measured."""
     held = sum(t.numel() * t.element_size() for t in model.state_dict().values())
-    return f"{twins + 1} times the work, and {2 * twins * held / 1e6:,.0f} MB of {model.device.type} memory more"
+    return f"twice the work, and {2 * held / 1e6:,.0f} MB of {model.device.type} memory more"
 
 
 def _announce(fixed: Protocol, data: Data, models: Iterable[Classifier]) -> None:

@@ -1,4 +1,4 @@
-"""Untrained twins, whole or from the output down: what is random in them, what stays, and that they open again."""
+"""Untrained twins: what is random in them, what stays, and that they open again."""
 
 from __future__ import annotations
 
@@ -18,10 +18,9 @@ import gradlens as gl
 from gradlens import Preprocess, Run, load_model
 from gradlens.analysis.doubts import preflight
 from gradlens.cli.main import main
-from gradlens.models import Classifier, cascade, random_twin, save_checkpoint
-from gradlens.models._stages import stages
+from gradlens.models import Classifier, random_twin, save_checkpoint
 from gradlens.models._zoo import ZOO, digits_cnn
-from gradlens.models.fresh import about_fresh, reinitialise
+from gradlens.models.fresh import open_branches, reinitialise
 
 HALF = (0.5, 0.5, 0.5)
 SMALL = {"digits_cnn": {"width": 2}, "wrn_28_10": {"depth": 10, "widen": 1}}
@@ -139,9 +138,6 @@ def test_torchs_attention_and_a_nested_position_embedding_are_handled():
     ours, theirs = states(random_twin(model), model)
     same = [k for k in matrices(theirs) if torch.equal(ours[k], theirs[k])]
     assert same == ["class_token", "encoder.pos_embedding"]
-    first, *_ = parts = stages(model)
-    assert first.name == "conv_proj"
-    assert sorted(k for part in parts for k in part.keys) == sorted(theirs)
 
 
 def test_buffers_that_are_no_statistic_stay():
@@ -190,9 +186,9 @@ def test_a_twin_keeps_the_normalisation_that_only_the_file_knows(tmp_path):
     state = {f"net.{k}": v for k, v in trained(digits_cnn(width=1)).state_dict().items()}
     torch.save({"mu": torch.full((1, 3, 1, 1), 0.4), "sigma": torch.full((1, 3, 1, 1), 0.2), **state}, tmp_path / "w")
     model = load_model(tmp_path / "w", arch=f"{tmp_path / 'net.py'}:Inside", device="cpu")
-    for twin in (random_twin(model), *cascade(model)):
-        assert float(twin.net.sigma[0, 0]) == pytest.approx(0.2)
-        assert twin(torch.rand(2, 3, 32, 32)).isfinite().all()
+    twin = random_twin(model)
+    assert float(twin.net.sigma[0, 0]) == pytest.approx(0.2)
+    assert twin(torch.rand(2, 3, 32, 32)).isfinite().all()
 
 
 def test_weights_that_come_with_the_users_code_are_not_taken_for_random(tmp_path):
@@ -222,7 +218,6 @@ def test_a_twin_is_not_what_a_training_with_its_seed_began_from(seed):
 def test_the_same_seed_is_the_same_twin_and_the_callers_random_numbers_go_on(cnn):
     before = torch.get_rng_state()
     one, two, other = random_twin(cnn, 1), random_twin(cnn, 1), random_twin(cnn, 2)
-    list(cascade(cnn, 1))
     assert torch.equal(before, torch.get_rng_state())
     assert_equal(*states(one, two))
     assert not torch.equal(one.net[0].weight, other.net[0].weight)
@@ -240,13 +235,34 @@ def test_a_twin_has_its_models_precision():
     assert {t.dtype for t in twin.parameters()} == {torch.float64}
 
 
-def test_branches_that_start_at_zero_are_said(resnet):
+class Scaled(nn.Module):
+    """Every kind of scale that starts at zero, and what starts there for other reasons."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm, self.gamma = nn.BatchNorm2d(3), nn.Parameter(torch.zeros(3))
+        self.skipinit_gain, self.bias = nn.Parameter(torch.tensor(0.0)), nn.Parameter(torch.zeros(3))
+        self.table, self.layer_scale = nn.Parameter(torch.zeros(3, 3)), nn.Parameter(torch.full((3,), 1e-5))
+        nn.init.zeros_(self.norm.weight)
+
+
+def test_scales_that_start_at_zero_are_one_in_a_twin_and_said():
+    net = Scaled()
+    assert open_branches(net) == ("3 scales that start at zero set to one, such as gamma",)
+    ones = [n for n, p in net.named_parameters() if bool((p == 1).all())]
+    assert ones == ["gamma", "skipinit_gain", "norm.weight"]
+    assert not net.bias.any()
+    assert not net.table.any()
+    assert not net.norm.bias.any()
+    assert net.layer_scale.tolist() == pytest.approx([1e-5] * 3)
+    assert open_branches(net) == ()
+
+
+def test_no_weight_of_a_residual_twin_is_without_a_gradient(resnet):
     twin = random_twin(resnet)
-    assert "8 branches start at a scale of zero and do nothing, such as layer1.0.bn2.weight" in twin.card.notes
-    net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
-    assert about_fresh(net, 0) == ("fresh weights, seed 0",)
-    nn.init.zeros_(net[1].weight)
-    assert len(about_fresh(net, 0)) == 2
+    assert "8 scales that start at zero set to one, such as layer1.0.bn2.weight" in twin.card.notes
+    twin(torch.rand(2, 3, 64, 64)).square().sum().backward()
+    assert [n for n, p in twin.net.named_parameters() if p.ndim == 4 and not p.grad.any()] == []
 
 
 def test_a_reset_that_changes_nothing_is_noticed():
@@ -261,99 +277,6 @@ def test_a_reset_that_changes_nothing_is_noticed():
     assert reinitialise(net, 0) == ("no reset_parameters for 0.weight, which stay as they were",)
 
 
-# The cascade
-
-
-def sequence(request, name):
-    return zoo(name) if name in ZOO else request.getfixturevalue(name)
-
-
-@pytest.mark.parametrize("name", [*ZOO, "resnet", "vit"])
-def test_each_step_is_fresh_above_its_stage_and_trained_below(request, name):
-    model = sequence(request, name)
-    parts, own, fresh = stages(model), model.net.state_dict(), random_twin(model, 2).net.state_dict()
-    steps = list(cascade(model, 2))
-    assert len(steps) == len(parts) > 1
-    for count, step in enumerate(steps, 1):
-        state = step.net.state_dict()
-        assert_equal(state, own, [k for part in parts[:-count] for k in part.keys])
-        assert_equal(state, fresh, [k for part in parts[-count:] for k in part.keys])
-        names = [part.name for part in parts[-count:]][::-1]
-        assert step.card.weights == f"cascade:{'+'.join(names)}"
-        assert step.card.name == f"{model.card.name}-cascade-{parts[-count].name}"
-    assert_equal(steps[-1].net.state_dict(), fresh, list(fresh))
-
-
-def test_the_steps_share_no_memory(cnn):
-    one, two = list(cascade(cnn))[:2]
-    places = [{t.data_ptr() for t in m.net.state_dict().values()} for m in (cnn, one, two)]
-    assert not places[0] & places[1]
-    assert not places[1] & places[2]
-
-
-def test_statistics_travel_with_their_module(cnn):
-    parts = stages(cnn)
-    assert [part.name for part in parts] == ["0", "3", "6", "11"]
-    assert {k for k in parts[1].keys if k.startswith("4.")} >= {"4.running_mean", "4.running_var", "4.weight"}
-    second = list(cascade(cnn))[1].net
-    assert [float(second[i].running_mean.abs().max()) > 0 for i in (1, 4, 7)] == [True, True, False]
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("resnet18", "conv1 layer1 layer2 layer3 layer4 fc"),
-        ("swin_tiny_patch4_window7_224", "patch_embed layers.0 layers.1 layers.2 layers.3 head"),
-        ("convnext_tiny", "stem stages.0 stages.1 stages.2 stages.3 head"),
-        ("efficientnet_b0", "conv_stem blocks.1 blocks.3 blocks.4 blocks.5 blocks.6 conv_head classifier"),
-        ("vit_tiny_patch16_224", "patch_embed blocks.1 blocks.3 blocks.5 blocks.7 blocks.9 blocks.11 head"),
-        ("resnet152", "conv1 layer3.3 layer3.9 layer3.15 layer3.21 layer3.27 layer3.32 fc"),
-        ("densenet121", None),
-        ("vgg16_bn", None),
-        ("regnety_002", None),
-        ("mixer_s32_224", None),
-    ],
-)
-def test_stages_are_the_networks_own_and_at_most_eight(name, expected):
-    with torch.device("meta"):
-        net = timm.create_model(name)
-    parts = stages(Classifier(net, replace(CARD, preprocess=None)))
-    if expected:
-        assert [part.name for part in parts] == expected.split()
-    assert 3 < len(parts) <= 8
-    assert sorted(k for part in parts for k in part.keys) == sorted(net.state_dict())
-    assert {k.partition(".")[0] for k in parts[-1].keys} == {net.default_cfg["classifier"].partition(".")[0]}
-
-
-CARD = load_model(nn.Sequential(nn.Linear(1, 1)), normalized=True, device="cpu").card
-
-
-class Backwards(nn.Module):
-    """Registers its parts from the output to the input, and one that it never calls."""
-
-    def __init__(self):
-        super().__init__()
-        self.head = nn.Linear(4, 2)
-        self.spare = nn.Linear(4, 4)
-        self.second = nn.Sequential(nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4))
-        self.first = nn.Conv2d(3, 4, 1)
-
-    def forward(self, x):
-        return self.head(self.second(self.first(x)).mean((2, 3)))
-
-
-def test_stages_come_in_the_order_of_a_forward_pass():
-    model = as_module(Backwards())
-    registered = [part.name for part in stages(model)]
-    model.card = replace(model.card, preprocess=Preprocess(8))
-    assert [part.name for part in stages(model)] == ["first", "second", "head"]
-    assert registered != ["first", "second", "head"]
-    (first, *_) = cascade(model)
-    assert first.card.weights == "cascade:head"
-    assert not torch.equal(first.net.head.weight, model.net.head.weight)
-    assert torch.equal(first.net.first.weight, model.net.first.weight)
-
-
 # What they predict
 
 
@@ -362,20 +285,19 @@ def top1(model, batch):
         return float((model(batch.image).argmax(1) == batch.target).double().mean())
 
 
-def test_predictions_go_to_chance_at_every_step(cnn):
+def test_predictions_go_to_chance(cnn):
     """A random readout of good features is right by luck of the draw, so many twins are averaged."""
     batch = gl.load_data("digits").batch(range(150))
-    found = np.array([[top1(twin, batch) for twin in cascade(cnn, seed)] for seed in range(16)])
-    error = found.std(0, ddof=1) / np.sqrt(len(found))
+    found = np.array([top1(random_twin(cnn, seed), batch) for seed in range(32)])
+    error = found.std(ddof=1) / np.sqrt(len(found))
     assert top1(cnn, batch) > 0.8
-    assert (abs(found.mean(0) - 0.1) < 3.5 * error).all(), (found.mean(0), error)
+    assert abs(found.mean() - 0.1) < 3.5 * error, (found.mean(), error)
     assert found.max() < 0.5
 
 
 def test_controls_are_never_suspicious(cnn):
     data = gl.load_data("digits")
     assert preflight(random_twin(cnn), data, (50.0, 1.0), 64) is None
-    assert preflight(next(iter(cascade(cnn))), data, (50.0, 1.0), 64) is None
     assert "50 ± 1 % was expected" in preflight(cnn, data, (50.0, 1.0), 64)
     untrained = as_module(digits_cnn(width=1))
     assert "chance" in preflight(untrained, data, None, 64)
@@ -402,23 +324,23 @@ def checkpoint(tmp_path):
 @pytest.mark.parametrize("weights", ["raw", "ema", "auto"])
 def test_the_options_of_a_twin_open_it_again(checkpoint, weights):
     model = load_model(checkpoint, weights=weights, device="cpu")
-    for twin in (random_twin(model, 4), *cascade(model, 4)):
-        again = load_model(**twin.card.options, device="cpu")
-        assert_equal(*states(twin, again))
-        assert again.card.weights == twin.card.weights
-        assert again.card.name == twin.card.name
-        assert again.card.notes == twin.card.notes
+    twin = random_twin(model, 4)
+    again = load_model(**twin.card.options, device="cpu")
+    assert_equal(*states(twin, again))
+    assert again.card.weights == twin.card.weights
+    assert again.card.name == twin.card.name
+    assert again.card.notes == twin.card.notes
 
 
 def test_a_run_of_a_twin_looks_again_at_its_images(checkpoint, tmp_path):
     model = load_model(checkpoint, weights="raw", device="cpu")
-    twin = list(cascade(model, 1))[1]
+    twin = random_twin(model, 1)
     gl.analyze(twin, "digits", "sample_asymmetry", tmp_path / "run", limit=20, progress=False)
     run = Run.load(tmp_path / "run")
     row = run.samples.iloc[7]
     assert float(run.probe(int(row["index"])).loss) == pytest.approx(row["loss"], rel=1e-5)
-    assert run.provenance["model"]["weights"] == "cascade:11+6"
-    assert run.provenance["load_model"]["weights"] == "cascade:until=6,seed=1,of=raw"
+    assert run.provenance["model"]["weights"] == "random"
+    assert run.provenance["load_model"]["weights"] == "random:seed=1"
 
 
 # What is refused
@@ -439,12 +361,10 @@ class Alone(nn.Sequential):
     [
         (lambda path: random_twin(as_module(Fixed())), ["Fixed", "no weight matrix"]),
         (lambda path: random_twin(as_module(Alone(nn.Linear(2, 2)))), ["cannot be copied", "only one of me"]),
-        (lambda path: load_model(path, weights="cascade:until=layer9"), ["'layer9'", "11"]),
-        (lambda path: load_model(path, weights="cascade"), ["stage of two", "11"]),
         (lambda path: load_model(path, weights="random:sed=1"), ["'sed'", "seed"]),
         (lambda path: load_model(path, weights="random:seed=x"), ["seed=x"]),
         (lambda path: load_model(path, weights="randon"), ["'randon'", "random"]),
-        (lambda path: load_model(path, weights="cascade:until=6,of=emma"), ["'emma'", "ema"]),
+        (lambda path: load_model(path, weights="cascade"), ["'cascade'", "random"]),
     ],
 )
 def test_a_mistake_is_one_line(checkpoint, make, words):
@@ -465,24 +385,22 @@ def run(folder: Path, line: str) -> int:
 LINE = "analyze two.pt --data digits --limit 40 -b 20 --examples 0 --analyzers sample_asymmetry"
 
 
-def test_twins_are_measured_beside_their_model_from_one_decode(checkpoint, monkeypatch, capsys):
+def test_a_twin_is_measured_beside_its_model_from_one_decode(checkpoint, monkeypatch, capsys):
     from gradlens.data import Data
 
     read, original = [], Data.read
     monkeypatch.setattr(Data, "read", lambda self, indices: read.append(len(indices)) or original(self, indices))
     place = checkpoint.parent
-    assert run(place, f"{LINE} --control cascade --seed 3 --json -o runs") == 0
+    assert run(place, f"{LINE} --control random --seed 3 --json -o runs") == 0
     said = capsys.readouterr().out
-    assert "4 twins beside it" in said
-    labels = ["two", *(f"two-cascade-{stage}" for stage in ("11", "6", "3", "0"))]
-    assert [r["model"] for r in json.loads(said.splitlines()[-1])["runs"]] == labels
-    # Two batches of twenty, once for all; each model's pilot before them.
+    assert "a twin beside it" in said
+    assert [r["model"] for r in json.loads(said.splitlines()[-1])["runs"]] == ["two", "two-random"]
+    # Two batches of twenty, once for both; each model's pilot before them.
     assert read.count(20) == 2
-    assert run(place, f"{LINE} --control random --seed 3 -o twin") == 0
-    whole, last = (Run.load(place / f) for f in ("twin/two-random", "runs/two-cascade-0"))
-    assert whole.samples["l1"].equals(last.samples["l1"])
-    assert whole.provenance["weights"] == last.provenance["weights"]
-    assert whole.provenance["load_model"]["weights"] == "random:seed=3"
+    twin, again = Run.load(place / "runs/two-random"), random_twin(load_model(checkpoint, device="cpu"), 3)
+    assert twin.provenance["load_model"]["weights"] == "random:seed=3"
+    fresh = gl.analyze(again, "digits", "sample_asymmetry", limit=40, progress=False)
+    assert twin.samples["loss"].to_numpy() == pytest.approx(fresh.samples["loss"].to_numpy(), rel=1e-5)
 
 
 def test_every_kind_of_weights_has_its_own_twins(checkpoint):
@@ -491,16 +409,10 @@ def test_every_kind_of_weights_has_its_own_twins(checkpoint):
     assert found == ["two-ema", "two-ema-random", "two-raw", "two-raw-random"]
 
 
-def test_one_step_of_a_cascade_is_a_kind_of_weights(checkpoint):
-    assert run(checkpoint.parent, f"{LINE} --weights ema,cascade:until=6,seed=2,of=ema -o one") == 0
-    found = Run.load(checkpoint.parent / "one" / "two-cascade-6")
-    assert found.label == "two-cascade-6"
-
-
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("--control shuffled", ["'shuffled'", "cascade", "random"]),
+        ("--control shuffled", ["'shuffled'", "random"]),
         ("--control random --weights random", ["--control", "untrained"]),
         ("--control random --weights raw,random", ["--control", "untrained"]),
     ],
