@@ -11,8 +11,8 @@ from gradlens.core.names import Name
 from gradlens.core.registry import figure
 from gradlens.core.types import UserError
 from gradlens.plotting._gradient_norm_distribution import NORMS
-from gradlens.plotting._looks import looks
-from gradlens.plotting.panels import footnote, images_of, need_columns, one_panel
+from gradlens.plotting.panels import footnote, interval, need_columns, one_panel
+from gradlens.plotting.style import looks
 from gradlens.runs.record import Run
 from gradlens.stats.intervals import quantile_interval
 
@@ -37,8 +37,7 @@ def conditional_medians(runs: Sequence[Run], ax: Axes | None = None, column: str
     for k, (look, run, group) in enumerate(zip(looks(runs), runs, groups, strict=True)):
         medians = np.array([_median(run, column, group.get(name)) for name in names])
         places = np.arange(len(names)) + step * (k - (len(runs) - 1) / 2)
-        ax.hlines(places, *medians[:, 1:].T, color=look.color, label=f"{run.label}, 95 % interval")
-        ax.plot(medians[:, 0], places, look.marker, color=look.color, label=run.label)
+        interval(ax, run.label, places, medians.T, color=look.color, marker=look.marker)
     if not any(np.isfinite(line.get_xdata()).any() for line in ax.lines):
         raise UserError(f"no image has a finite {column}; see gradient_flag")
     ax.set_yticks(np.arange(len(names)), [f"{name} ({_count(groups, name)})" for name in names])
@@ -48,7 +47,7 @@ def conditional_medians(runs: Sequence[Run], ax: Axes | None = None, column: str
     _few_ticks(ax)
     if len(runs) > 1:
         ax.legend(handles=ax.lines, loc="center left", bbox_to_anchor=(1, 0.5))
-    footnote(own, f"{images_of(runs)}; {NOTE}")
+    footnote(own, NOTE, runs)
     return ax
 
 

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import matplotlib as mpl
 import numpy as np
@@ -17,20 +17,10 @@ from gradlens.plotting._conditional_medians import conditional_medians
 from gradlens.plotting._edge_concentration import MEASURES, draw_measure
 from gradlens.plotting._edge_profile import edge_profile
 from gradlens.plotting._gradient_norm_distribution import gradient_norm_distribution
-from gradlens.plotting._headline import headline_rows, write_table
-from gradlens.plotting.panels import (
-    class_of,
-    common_examples,
-    corner,
-    example,
-    footnote,
-    heading,
-    images_of,
-    need_columns,
-    picture,
-)
-from gradlens.plotting.signed import in_gray
-from gradlens.plotting.style import COLORS, MUTED
+from gradlens.plotting.panels import footnote, need_columns, record
+from gradlens.plotting.pictures import class_of, common_examples, corner, example, heading, in_gray, picture
+from gradlens.plotting.style import MUTED
+from gradlens.runs.readings import readings
 from gradlens.runs.record import Run
 
 # Height of the pictures over the width, and of the other panels in inches.
@@ -38,8 +28,9 @@ PICTURES, HEIGHTS = 0.38, {"curves": 1.6, "edges": 0.9, "table": 1.2}
 # From this width on, in inches, two panels stand beside each other.
 WIDE = 4.5
 NOTE = "gradients: one scale an image, its 99 % quantile of |g|; dashed and open: null, the edges of other images"
+# Rows of numbers in a block.
+ROWS = 8
 Panel = Callable[[Run, Axes], object]
-OUTCOMES = {"all": None, "correct": "correct", "wrong": "not correct"}
 
 
 @figure
@@ -59,7 +50,7 @@ def model_card(runs: Sequence[Run], images: int = 6) -> Figure:
     for k, (_, panels) in enumerate(rows, 1):
         _panels(drawn, grid[k], run, panels)
     drawn.suptitle(_title(run), fontsize=8, ha="left", x=0.01)
-    footnote(drawn, f"{images_of(runs)}; {NOTE}")
+    footnote(drawn, NOTE, runs)
     return drawn
 
 
@@ -87,7 +78,9 @@ def _gallery(drawn: Figure, place: SubplotSpec, run: Run, images: int) -> None:
         picture(above, image)
         heading(above, class_of(run, index))
         picture(below, in_gray(gradient))
-        corner(below, f"L1 {np.abs(gradient).sum():.3g}")
+        size = f"L1 {np.abs(gradient).sum():.3g}"
+        corner(below, size)
+        record(below, "text", run.label, panel=f"image {index}", text=size)
 
 
 def _panels(drawn: Figure, place: SubplotSpec, run: Run, panels: Sequence[Panel]) -> None:
@@ -121,16 +114,7 @@ def _say(ax: Axes, text: str) -> None:
 
 
 def _size(run: Run, ax: Axes) -> None:
-    """All, correct and wrong images, each as if it were a run of its own."""
-    need_columns([run], ["l1"], "sample_asymmetry")
-    shown = OUTCOMES if "correct" in run.samples else {"all": None}
-    parts = [run.select(where) for where in shown.values()]
-    display = [{"model": {"display": {"color": color}}} for color in ("#000000", *COLORS)]
-    named = [
-        replace(part, summary={"model": name}, provenance=colored)
-        for part, name, colored in zip(parts, shown, display, strict=False)
-    ]
-    gradient_norm_distribution(named, ax)
+    gradient_norm_distribution([run], ax, by="correct" if "correct" in run.samples else "all")
     ax.set_xlabel("L1 norm (nats per unit pixel)")
 
 
@@ -142,7 +126,8 @@ def _channels(run: Run, ax: Axes) -> None:
 def _edges(column: str) -> Callable[[Run, Axes], None]:
     def panel(run: Run, ax: Axes) -> None:
         need_columns([run], [column, f"{column}_null"], "edge_concentration")
-        draw_measure(np.array([ax]), [run], column)
+        draw_measure(ax, [run], column)
+        ax.tick_params(labelleft=False)
 
     return panel
 
@@ -159,7 +144,30 @@ def _medians(run: Run, ax: Axes) -> None:
 
 
 def _table(run: Run, ax: Axes) -> None:
-    write_table(ax, headline_rows(run), blocks=2 if mpl.rcParams["figure.figsize"][0] >= WIDE else 1)
+    """The first rows of the headline as text of three columns, in blocks beside each other."""
+    ax.set_axis_off()
+    blocks = 2 if mpl.rcParams["figure.figsize"][0] >= WIDE else 1
+    rows = headline_rows(run)
+    for b in range(blocks):
+        block = rows[b * ROWS : (b + 1) * ROWS]
+        for k, row in enumerate([("", "", "95 % interval"), *block] if block else []):
+            height = 1 - (k + 0.5) / (ROWS + 1)
+            for text, x, align in zip(row, (0.03 * b, 0.62, 0.97), ("left", "right", "right"), strict=True):
+                ax.text((b + x) / blocks, height, text, transform=ax.transAxes, ha=align, va="center", fontsize=6)
+            if k:
+                record(ax, "text", row[0], text=f"{row[1]} {row[2]}".strip())
+
+
+def headline_rows(run: Run) -> list[tuple[str, str, str]]:
+    """Title, value and 95 % interval of accuracy and of what the analyzers read first."""
+    rows = []
+    for reading in readings([run]):
+        value, low, high, _ = reading.values[0]
+        # Those that belong to the number above them are left to the tables.
+        if reading.known and not reading.depth:
+            limits = f"{low:.3g} … {high:.3g}" if math.isfinite(low) else ""
+            rows.append((reading.title.partition(" [")[0], f"{value:.3g}", limits))
+    return rows
 
 
 def _title(run: Run) -> str:

@@ -13,8 +13,7 @@ from gradlens.core.notebook import displayable
 from gradlens.core.numbers import amount, number
 from gradlens.plotting import paper_style
 from gradlens.plotting.panels import footnote
-from gradlens.plotting.signed import in_gray
-from gradlens.plotting.strip import FOOT, HEADING, LETTERS, PAGE, PANEL, SCALE, show
+from gradlens.plotting.pictures import FOOT, HEADING, LETTERS, PAGE, PANEL, SCALE, in_gray, show
 from gradlens.plotting.style import MUTED
 from gradlens.session.page import TILES, thumbnails
 
