@@ -17,7 +17,7 @@ CONDITIONS = {"all images": None, "correct": "correct", "wrong": "not correct"}
 WIDE = 4.5
 # Height of a line of numbers above a panel, in points.
 LINE = 8
-NOTE = "mean ± standard deviation; upright lines: means with 95 % intervals; each curve's peak at 1"
+NOTE = "mean ± standard deviation; upright lines: means with 95 % intervals; peaks at 1"
 
 
 @figure

@@ -10,9 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.collections import Collection
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from gradlens.core.names import first_twice, parse_spec, unknown
 from gradlens.core.registry import figure as figures
@@ -20,9 +18,6 @@ from gradlens.core.types import UserError
 from gradlens.plotting.style import display_of, dressed, paper_style
 from gradlens.runs.history import History, check_kind
 from gradlens.runs.record import Run
-
-# More marks than this become pixels, which a reader's viewer draws at once.
-DENSE = 2000
 
 
 def draw(
@@ -58,7 +53,6 @@ def draw(
     if ax is None:
         # Says what it is: to a caption, and in the file.
         figure.set_label(spec)
-    _rasterise_dense(figure if ax is None else ax)
     return figure
 
 
@@ -69,18 +63,6 @@ def _check_options(name: str, options: Mapping[str, Any]) -> None:
     for option in options:
         if option not in known:
             raise UserError(unknown(f"parameter of figure '{name}'", option, known))
-
-
-def _rasterise_dense(drawn: Figure | Axes) -> None:
-    for artist in drawn.findobj(lambda a: isinstance(a, Collection | Line2D)):
-        if _marks(artist) > DENSE:
-            artist.set_rasterized(True)
-
-
-def _marks(artist: Any) -> int:
-    if isinstance(artist, Line2D):
-        return len(np.atleast_1d(artist.get_xdata()))
-    return max(len(artist.get_offsets()), len(artist.get_paths()))
 
 
 def arrange(
@@ -135,19 +117,18 @@ def _named(runs: Sequence[Any], labels: Sequence[str] | None) -> list[Any]:
     if not runs:
         raise UserError("no run to draw; give the folder of an analysis")
     own = [run.label for run in runs]
-    distinct = list(dict.fromkeys(own))
-    if labels is not None and len(labels) == len(distinct):
-        labels = [labels[distinct.index(label)] for label in own]
-    if labels is not None and len(labels) != len(runs):
+    distinct, seeds = list(dict.fromkeys(own)), any(isinstance(run, History) for run in runs)
+    if labels is None:
+        chosen = own if seeds else [_numbered(own, k) for k in range(len(own))]
+    elif len(labels) in (len(distinct), len(runs)):
+        chosen = [labels[distinct.index(label)] for label in own] if len(labels) == len(distinct) else list(labels)
+    else:
         raise UserError(
             f"{len(labels)} label{'s' * (len(labels) != 1)} ({', '.join(labels)}) for {len(runs)} "
             f"run{'s' * (len(runs) != 1)} ({', '.join(own)}); give one for each, in their order"
         )
-    if labels is None and not any(isinstance(run, History) for run in runs):
-        labels = [_numbered(own, k) for k in range(len(own))]
-    chosen = list(labels or own)
     twice = first_twice(chosen)
-    if twice and not any(isinstance(run, History) for run in runs):
+    if twice and not seeds:
         raise UserError(f"two runs are to be called '{twice}'; give each a name of its own")
     return [run.named(name) for run, name in zip(runs, chosen, strict=True)]
 

@@ -28,12 +28,12 @@ HALVES = {"own edges": ("", -0.12), "null: others' edges": ("_null", 0.12)}
 NULL = "0.82"
 # Inches of a model's row, at least so many rows, and of the axis below.
 ROW, FEWEST, REST = 0.42, 2, 0.5
-NOTE = "marks: means with 95 % intervals; short lines: quartiles; dotted: what says nothing; null: edges of other classes"
+NOTE = "marks: means with 95 % intervals; short lines: quartiles; dotted: no relation; null: edges of other classes"
 
 
 @figure
 def edge_concentration(runs: Sequence[Run]) -> Figure:
-    """The distribution over images of each edge measure (colored, above) and of its null (gray, below), a row a model.
+    """The distribution over images of each edge measure (coloured, above) and of its null (gray, below), a row a model.
 
     The null is the same gradient against the edges of other images; only what lies to the right of
     it is concentration on the image's own edges. Halves of a violin are on one scale.
@@ -60,9 +60,8 @@ def draw_measure(ax: Axes, runs: Sequence[Run], column: str) -> None:
     for k, (look, run, table) in enumerate(zip(looks(runs), runs, tables, strict=True)):
         _violin(ax, table, [run.label for run in runs], look.color)
         for name, own in table.groupby("edges", observed=True)["value"]:
-            series, (_, offset) = f"{run.label}, {name}", HALVES[str(name)]
-            fill = look.color if offset < 0 else "white"
-            interval(ax, series, k + offset, mean_interval(own), color=look.color, marker="o", ms=3, mfc=fill)
+            series, offset = f"{run.label}, {name}", HALVES[str(name)][1]
+            interval(ax, series, k + offset, mean_interval(own), color="black", marker="o", ms=3, mfc="white", mew=0.8)
             record(ax, "quartiles", series, x=own.median(), low=own.quantile(0.25), high=own.quantile(0.75))
     ax.spines["left"].set_visible(False)
     ax.tick_params(axis="y", left=False)
@@ -81,6 +80,6 @@ def _table(run: Run, column: str) -> pd.DataFrame:
 def _violin(ax: Axes, table: pd.DataFrame, rows: Sequence[str], color: str) -> None:
     import seaborn as sns
 
-    look = {"split": True, "inner": "quart", "cut": 0, "linewidth": 0.6, "legend": False}
+    look = {"split": True, "inner": "quart", "cut": 0, "linewidth": 0.6, "saturation": 1, "legend": False}
     halves = {"hue": "edges", "hue_order": list(HALVES), "palette": [color, NULL]}
     sns.violinplot(table, x="value", y="run", order=rows, ax=ax, **halves, **look)

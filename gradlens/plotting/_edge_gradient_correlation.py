@@ -16,9 +16,9 @@ from gradlens.plotting.style import looks
 from gradlens.runs.record import Run
 from gradlens.stats.association import spearman_interval
 
-# Bins along a side, of few images fewer; images in a tenth that has quartiles.
-BINS, FEWEST = 48, 10
-NOTE = "gray: images, logarithmic; lines, bands: median, quartiles of tenths of them; ρ: Spearman's, 95 % interval"
+# Bins along a side; images from which on bins show more than points; images in a tenth that has quartiles.
+BINS, MANY, FEWEST = 48, 500, 10
+NOTE = "gray: images, or their number (logarithmic); line, band: median, quartiles of tenths; ρ: Spearman's"
 TITLES = {"edge_corr_contour": "edge correlation", "edge_partial_contour": "partial edge correlation"}
 
 
@@ -28,7 +28,7 @@ def edge_gradient_correlation(
 ) -> Figure | Axes:
     """How closely each image's gradient follows its edges, against the gradient's size: a panel a model.
 
-    Gray: number of images, logarithmic. Lines and bands: median and quartiles of tenths of the images by
+    Gray: the images, or the number of many. Lines and bands: median and quartiles of tenths of the images by
     size. Titles give mean ± standard deviation of the edge measure, as the paper does, and Spearman's ρ of
     the two with its 95 % interval: at 0, images of large and of small gradients follow their edges alike.
     Source: Rodríguez-Muñoz et al. 2024, edge correlation.
@@ -57,8 +57,7 @@ def _points(run: Run, column: str, size: str) -> tuple[NDArray, NDArray]:
 def _bins(points: Sequence[tuple[NDArray, NDArray]]) -> tuple[NDArray, NDArray]:
     """Edges along the exponents of the sizes, since that axis is logarithmic, and along the measure."""
     x, y = (np.concatenate(values) for values in zip(*points, strict=True))
-    count = min(BINS, 4 + int(np.sqrt(2 * len(x) / len(points))))
-    return tuple(np.linspace(v.min() - 1e-9, v.max() + 1e-9, count + 1) for v in (np.log10(x), y))  # type: ignore
+    return tuple(np.linspace(v.min() - 1e-9, v.max() + 1e-9, BINS + 1) for v in (np.log10(x), y))  # type: ignore
 
 
 def _draw(ax: Axes, run: Run, points: tuple[NDArray, NDArray], bins: tuple[NDArray, NDArray]) -> None:
@@ -66,10 +65,14 @@ def _draw(ax: Axes, run: Run, points: tuple[NDArray, NDArray], bins: tuple[NDArr
 
     (sizes, values), color = points, looks([run])[0].color
     ax.set_xscale("log")
-    most = np.histogram2d(np.log10(sizes), values, bins)[0].max()
-    # Below 1, so that a single image is not as white as none.
-    scale = {"norm": LogNorm(0.3, max(2, most)), "vmin": None, "vmax": None}
-    sns.histplot(x=sizes, y=values, bins=bins, cmap="Greys", rasterized=True, ax=ax, **scale)
+    if len(sizes) < MANY:
+        sns.scatterplot(x=sizes, y=values, color="0.6", s=6, linewidth=0, ax=ax)
+        record(ax, "scatter", run.label, x=sizes, y=values)
+    else:
+        most = np.histogram2d(np.log10(sizes), values, bins)[0].max()
+        # Below 1, so that a single image is not as white as none.
+        scale = {"norm": LogNorm(0.3, max(2, most)), "vmin": None, "vmax": None}
+        sns.histplot(x=sizes, y=values, bins=bins, cmap="Greys", rasterized=True, ax=ax, **scale)
     tenths = [tenth for tenth in np.array_split(np.argsort(sizes, kind="stable"), 10) if len(tenth) >= FEWEST]
     if tenths:
         low, median, high = np.array([np.quantile(values[tenth], [0.25, 0.5, 0.75]) for tenth in tenths]).T

@@ -11,7 +11,16 @@ from numpy.typing import NDArray
 
 from gradlens.core.registry import figure
 from gradlens.core.types import UserError
-from gradlens.plotting.panels import MOST_IN_ONE, a_panel_each, footnote, need_columns, one_panel, outer_labels, record
+from gradlens.plotting.panels import (
+    MOST_IN_ONE,
+    a_panel_each,
+    few_ticks,
+    footnote,
+    need_columns,
+    one_panel,
+    outer_labels,
+    record,
+)
 from gradlens.plotting.style import looks
 from gradlens.runs.record import Run
 from gradlens.stats.intervals import mean_interval
@@ -68,12 +77,15 @@ def gradient_norm_distribution(
     ax.set(xscale="log", xlabel=labels[0], ylabel=labels[1])
     for group in groups:
         _outline(ax, group, decades, f"{group.name}: {group.said}")
+    few_ticks(ax)
     ax.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2)
     footnote(drawn, _note(groups), runs)
     return ax
 
 
-def _a_panel_a_run(runs: Sequence[Run], groups: Sequence[Group], decades: NDArray, labels: tuple[str, str]) -> Figure:
+def _a_panel_a_run(
+    runs: Sequence[Run], groups: Sequence[Group], decades: NDArray, labels: tuple[str, str]
+) -> Figure | Axes:
     drawn, axes = a_panel_each(runs, height=1.1 + 0.1 * (len(groups) // len(runs)))
     axes[0].set_xscale("log")
     for ax, run in zip(axes, runs, strict=True):
@@ -88,7 +100,7 @@ def _a_panel_a_run(runs: Sequence[Run], groups: Sequence[Group], decades: NDArra
     outer_labels(axes, labels[0].replace(" of the loss gradient", ""), labels[1])
     styles = "; solid: correct, dashed: wrong" if any(group.part for group in groups) else ""
     footnote(drawn, f"gray: the other models{styles}; {_note(groups)}", runs)
-    return drawn
+    return drawn or axes[0]
 
 
 def _groups(runs: Sequence[Run], column: str, by: str) -> list[Group]:

@@ -49,7 +49,7 @@ def leaderboard_scatter(
     for k, family in enumerate(dict.fromkeys(families)):
         x, y = points[families == family].T
         ax.plot(x, y, MARKERS[k % len(MARKERS)], color=COLORS[k % len(COLORS)], ms=4.5, mew=0, label=family)
-        record(ax, "scatter", family, x=x, y=y, text=[run.label for run in shown if family_of(run) == family])
+    record(ax, "scatter", families, x=points[:, 0], y=points[:, 1], text=[run.label for run in shown])
     _finish(ax, [_title(shown, name) for name in names], points, families)
     note = _note(families, [run.label for run, there in zip(runs, known, strict=True) if not there])
     footnote(own, note)

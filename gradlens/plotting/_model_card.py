@@ -27,7 +27,7 @@ from gradlens.runs.record import Run
 PICTURES, HEIGHTS = 0.38, {"curves": 1.6, "edges": 0.9, "table": 1.2}
 # From this width on, in inches, two panels stand beside each other.
 WIDE = 4.5
-NOTE = "gradients: one scale an image, its 99 % quantile of |g|; dashed and open: null, the edges of other images"
+NOTE = "gradients: one scale an image, its 99 % quantile of |g|; gray halves: null, the edges of other images"
 # Rows of numbers in a block.
 ROWS = 8
 Panel = Callable[[Run, Axes], object]
@@ -42,7 +42,7 @@ def model_card(runs: Sequence[Run], images: int = 6) -> Figure:
     if len(runs) != 1:
         raise UserError(f"model_card is the page of one model, and {len(runs)} runs are given; draw one for each")
     run, width = runs[0], mpl.rcParams["figure.figsize"][0]
-    rows = _rows(2 if width >= WIDE else 1)
+    rows = _rows(run, 2 if width >= WIDE else 1)
     heights = [PICTURES * width, *(HEIGHTS[kind] for kind, _ in rows)]
     drawn = Figure(figsize=(width, sum(heights) + 0.5), layout="constrained")
     grid = drawn.add_gridspec(len(heights), 1, height_ratios=heights)
@@ -54,15 +54,21 @@ def model_card(runs: Sequence[Run], images: int = 6) -> Figure:
     return drawn
 
 
-def _rows(across: int) -> list[tuple[str, Sequence[Panel]]]:
+def _rows(run: Run, across: int) -> list[tuple[str, Sequence[Panel]]]:
     """The panels below the pictures, so many beside each other; small ones twice as many."""
-    edges = [_edges(column) for column in MEASURES]
-    groups = (("curves", [_size, _channels], 1), ("edges", edges, 2), ("curves", [_profile, _medians], 1))
+    edges, told = [_edges(column) for column in MEASURES], headline_rows(run)
+    tables = [_table(told[k : k + ROWS]) for k in range(0, len(told), ROWS)]
+    groups = (
+        ("curves", [_size, _channels], 1),
+        ("edges", edges, 2),
+        ("curves", [_profile, _medians], 1),
+        ("table", tables, 1),
+    )
     rows: list[tuple[str, Sequence[Panel]]] = []
     for kind, panels, small in groups:
         step = across * small
         rows += [(kind, panels[k : k + step]) for k in range(0, len(panels), step)]
-    return [*rows, ("table", [_table])]
+    return rows
 
 
 def _gallery(drawn: Figure, place: SubplotSpec, run: Run, images: int) -> None:
@@ -143,19 +149,19 @@ def _medians(run: Run, ax: Axes) -> None:
     ax.set_xlabel(ax.get_xlabel().replace(" (nats per unit pixel)", ""))
 
 
-def _table(run: Run, ax: Axes) -> None:
-    """The first rows of the headline as text of three columns, in blocks beside each other."""
-    ax.set_axis_off()
-    blocks = 2 if mpl.rcParams["figure.figsize"][0] >= WIDE else 1
-    rows = headline_rows(run)
-    for b in range(blocks):
-        block = rows[b * ROWS : (b + 1) * ROWS]
-        for k, row in enumerate([("", "", "95 % interval"), *block] if block else []):
-            height = 1 - (k + 0.5) / (ROWS + 1)
-            for text, x, align in zip(row, (0.03 * b, 0.62, 0.97), ("left", "right", "right"), strict=True):
-                ax.text((b + x) / blocks, height, text, transform=ax.transAxes, ha=align, va="center", fontsize=6)
-            if k:
-                record(ax, "text", row[0], text=f"{row[1]} {row[2]}".strip())
+def _table(rows: Sequence[tuple[str, str, str]]) -> Panel:
+    """Titles, values and intervals as three columns of text."""
+
+    def panel(_: Run, ax: Axes) -> None:
+        ax.set_axis_off()
+        columns = zip(("", "", "95 % interval"), *rows, *[("", "", "")] * (ROWS - len(rows)), strict=True)
+        for lines, x, align in zip(columns, (0, 0.62, 0.97), ("left", "right", "right"), strict=True):
+            ax.text(x, 1, "\n".join(lines), transform=ax.transAxes, ha=align, va="top", fontsize=6, linespacing=1.6)
+        record(
+            ax, "text", [title for title, *_ in rows], text=[f"{value} {limits}".strip() for _, value, limits in rows]
+        )
+
+    return panel
 
 
 def headline_rows(run: Run) -> list[tuple[str, str, str]]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from gradlens.core.registry import figure
 from gradlens.core.types import UserError
 from gradlens.plotting.panels import one_setting
-from gradlens.plotting.pictures import gallery, in_gray, scale_of
+from gradlens.plotting.pictures import gallery, in_gray, paths_of, scale_of
 from gradlens.runs.record import Run
 
 OUTCOMES = ("withstands", "breaks", "wrong before")
@@ -39,11 +39,7 @@ def perturbation_gallery(runs: Sequence[Run], images: int = 4) -> Figure:
 
 def _common(runs: Sequence[Run], setting: str, images: int) -> list[int]:
     """Indices of the first images of the rows that every run keeps, and that are the same in all."""
-    paths = [dict(zip(run.samples["index"], run.samples["path"], strict=True)) for run in runs]
-    kept = [
-        {i: path[i] for i in run.arrays[f"{setting}/index"].tolist() if i in path}
-        for run, path in zip(runs, paths, strict=True)
-    ]
+    kept = [paths_of(run, run.arrays[f"{setting}/index"]) for run in runs]
     common = [index for index, path in kept[0].items() if all(other.get(index) == path for other in kept)][:images]
     if not common:
         raise UserError("the runs keep perturbations of no common image; analyze them on the same data and --limit")

@@ -14,6 +14,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from numpy.typing import ArrayLike, NDArray
 
 from gradlens.core.names import Name
@@ -89,6 +90,17 @@ def outer_labels(axes: Sequence[Axes], xlabel: str, ylabel: str) -> None:
         ax.set_ylabel(ylabel if k % columns == 0 else "")
 
 
+def few_ticks(ax: Axes) -> None:
+    """Ticks below two decades, where a logarithmic axis has one labelled tick or writes its minor ones over each other."""
+    low, high = ax.get_xlim()
+    if high < 100 * low:
+        locator = LogLocator(subs=(1, 2, 5)) if high > 4 * low else MaxNLocator(3, steps=[1, 2, 5, 10])
+        ticks = [tick for tick in locator.tick_values(low, high) if low <= tick <= high]
+        ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        ax.xaxis.set_minor_locator(NullLocator())
+        ax.set_xlim(low, high)
+
+
 def legend_columns(entries: int) -> int:
     """How many entries fit beside each other above a figure of the style's width."""
     return max(1, min(entries, int(mpl.rcParams["figure.figsize"][0] // ENTRY)))
@@ -121,7 +133,7 @@ def footnote(figure: Figure | None, text: str, runs: Sequence[Run] = ()) -> None
     figure.supxlabel("\n".join(lines), fontsize=6.5, color="#444444")
 
 
-def record(ax: Axes, kind: str, series: str = "", **columns: ArrayLike) -> None:
+def record(ax: Axes, kind: str, series: ArrayLike = "", **columns: ArrayLike) -> None:
     """Hand over numbers that a panel draws: x, y, low, high, text, or a panel's own name; of one length or single."""
     parts = np.broadcast_arrays(*(np.atleast_1d(values) for values in columns.values()))
     frame = pd.DataFrame({"series": series, "kind": kind, **dict(zip(columns, parts, strict=True))})
@@ -157,10 +169,10 @@ def curve(
     ax: Axes, series: str, x: ArrayLike, y: ArrayLike, low: Any = np.nan, high: Any = np.nan, **look: Any
 ) -> Line2D:
     """A line ``(N,)`` with a band where its limits are known; what is missing is passed over."""
-    x, y, low, high = np.broadcast_arrays(x, y, low, high)
-    x, y, low, high = (values[np.isfinite(y)] for values in (x, y, low, high))
+    known = np.isfinite(np.asarray(y))
+    x, y, low, high = (values[known] for values in np.broadcast_arrays(x, y, low, high))
     # A line of one point would not be seen.
-    (line,) = ax.plot(x, y, label=series, **{"marker": "o" if len(x) == 1 else "", "ms": 3, **look})
+    (line,) = ax.plot(x, y, label=series, **{"marker": "o" if known.sum() == 1 else "", "ms": 3, **look})
     if np.isfinite(low).any():
         ax.fill_between(x, low, high, color=line.get_color(), alpha=0.18, lw=0)
     record(ax, "line", series, x=x, y=y, low=low, high=high)

@@ -52,7 +52,7 @@ def example(run: Run, index: int) -> tuple[NDArray[np.float32], NDArray[np.float
 
 def common_examples(runs: Sequence[Run], images: int) -> list[int]:
     """Indices of the first images whose gradients every run keeps, of those that its rows still name."""
-    kept = [_kept(run) for run in runs]
+    kept = [paths_of(run, run.examples.get("index", np.array([], int))) for run in runs]
     common = [i for i in kept[0] if all(i in k for k in kept)][:images]
     if not common:
         raise UserError("the runs keep no common example; make them with: gradlens examples CKPT… --images IDS -o RUN")
@@ -66,10 +66,10 @@ def common_examples(runs: Sequence[Run], images: int) -> list[int]:
     return common
 
 
-def _kept(run: Run) -> dict[int, str]:
-    """The path of each kept example by its index."""
+def paths_of(run: Run, indices: NDArray) -> dict[int, str]:
+    """The path of each image by its index, of those that the rows still name."""
     rows = run.samples.set_index("index")["path"] if {"index", "path"} <= set(run.samples) else {}
-    return {i: str(rows[i]) for i in run.examples.get("index", np.array([], int)).tolist() if i in rows}
+    return {i: str(rows[i]) for i in indices.tolist() if i in rows}
 
 
 def class_of(run: Run, index: int) -> str:
