@@ -25,6 +25,7 @@ from gradlens.plotting.style import looks
 from gradlens.runs.record import Run
 from gradlens.stats.intervals import mean_interval
 
+UNIT, SHARE = "(nats per unit pixel)", "images (peak = 1)"
 NORMS = {"l1": "L1 norm", "l2": "L2 norm", "linf": "L∞ norm"}
 # Of a few images as many bins as they fill; more than these would be finer than a printer.
 MOST_BINS = 50
@@ -70,11 +71,11 @@ def gradient_norm_distribution(
         raise UserError(f"no image has a positive, finite {column}; the gradients vanished (see gradient_flag)")
     count = min(MOST_BINS, len(np.histogram_bin_edges(sizes, "auto")) - 1)
     decades = np.linspace(sizes.min() - 0.05, sizes.max() + 0.05, count + 1)
-    labels = (f"{NORMS.get(column, column)} of the loss gradient (nats per unit pixel)", "images (peak = 1)")
+    norm = NORMS.get(column, column)
     if ax is None and len(groups) > MOST_IN_ONE:
-        return _a_panel_a_run(runs, groups, decades, labels)
+        return _a_panel_a_run(runs, groups, decades, norm)
     drawn, ax = one_panel(ax, rest=0.13 * (len(groups) - 1))
-    ax.set(xscale="log", xlabel=labels[0], ylabel=labels[1])
+    ax.set(xscale="log", xlabel=f"{norm} of the loss gradient {UNIT}", ylabel=SHARE)
     for group in groups:
         _outline(ax, group, decades, f"{group.name}: {group.said}")
     few_ticks(ax)
@@ -83,9 +84,7 @@ def gradient_norm_distribution(
     return ax
 
 
-def _a_panel_a_run(
-    runs: Sequence[Run], groups: Sequence[Group], decades: NDArray, labels: tuple[str, str]
-) -> Figure | Axes:
+def _a_panel_a_run(runs: Sequence[Run], groups: Sequence[Group], decades: NDArray, norm: str) -> Figure | Axes:
     drawn, axes = a_panel_each(runs, height=1.1 + 0.1 * (len(groups) // len(runs)))
     axes[0].set_xscale("log")
     for ax, run in zip(axes, runs, strict=True):
@@ -97,7 +96,7 @@ def _a_panel_a_run(
         said = "\n".join(f"{group.part}: {group.said}".removeprefix(": ") for group in own)
         ax.set_title(run.label, pad=4 + 8 * len(own))
         ax.text(0.5, 1.03, said, transform=ax.transAxes, ha="center", va="bottom", fontsize=6.5)
-    outer_labels(axes, labels[0].replace(" of the loss gradient", ""), labels[1])
+    outer_labels(axes, f"{norm} {UNIT}", SHARE)
     styles = "; solid: correct, dashed: wrong" if any(group.part for group in groups) else ""
     footnote(drawn, f"gray: the other models{styles}; {_note(groups)}", runs)
     return drawn or axes[0]

@@ -30,6 +30,7 @@ WIDE = 4.5
 NOTE = "gradients: one scale an image, its 99 % quantile of |g|; gray halves: null, the edges of other images"
 # Rows of numbers in a block.
 ROWS = 8
+EMPTY = [("", "", "")] * ROWS
 Panel = Callable[[Run, Axes], object]
 
 
@@ -57,13 +58,9 @@ def model_card(runs: Sequence[Run], images: int = 6) -> Figure:
 def _rows(run: Run, across: int) -> list[tuple[str, Sequence[Panel]]]:
     """The panels below the pictures, so many beside each other; small ones twice as many."""
     edges, told = [_edges(column) for column in MEASURES], headline_rows(run)
-    tables = [_table(told[k : k + ROWS]) for k in range(0, len(told), ROWS)]
-    groups = (
-        ("curves", [_size, _channels], 1),
-        ("edges", edges, 2),
-        ("curves", [_profile, _medians], 1),
-        ("table", tables, 1),
-    )
+    tables = [_table(told[k : k + ROWS]) for k in range(0, max(len(told), ROWS * across), ROWS)]
+    curves, more = [_size, _channels], [_profile, _medians]
+    groups = (("curves", curves, 1), ("edges", edges, 2), ("curves", more, 1), ("table", tables, 1))
     rows: list[tuple[str, Sequence[Panel]]] = []
     for kind, panels, small in groups:
         step = across * small
@@ -154,12 +151,10 @@ def _table(rows: Sequence[tuple[str, str, str]]) -> Panel:
 
     def panel(_: Run, ax: Axes) -> None:
         ax.set_axis_off()
-        columns = zip(("", "", "95 % interval"), *rows, *[("", "", "")] * (ROWS - len(rows)), strict=True)
+        columns = zip(("", "", "95 % interval" if rows else ""), *rows, *EMPTY[len(rows) :], strict=True)
         for lines, x, align in zip(columns, (0, 0.62, 0.97), ("left", "right", "right"), strict=True):
             ax.text(x, 1, "\n".join(lines), transform=ax.transAxes, ha=align, va="top", fontsize=6, linespacing=1.6)
-        record(
-            ax, "text", [title for title, *_ in rows], text=[f"{value} {limits}".strip() for _, value, limits in rows]
-        )
+        record(ax, "text", [row[0] for row in rows], text=[" ".join(row[1:]).strip() for row in rows])
 
     return panel
 

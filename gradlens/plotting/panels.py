@@ -91,7 +91,7 @@ def outer_labels(axes: Sequence[Axes], xlabel: str, ylabel: str) -> None:
 
 
 def few_ticks(ax: Axes) -> None:
-    """Ticks below two decades, where a logarithmic axis has one labelled tick or writes its minor ones over each other."""
+    """Below two decades, where a logarithmic axis labels one tick or writes its minor ones over each other."""
     low, high = ax.get_xlim()
     if high < 100 * low:
         locator = LogLocator(subs=(1, 2, 5)) if high > 4 * low else MaxNLocator(3, steps=[1, 2, 5, 10])
