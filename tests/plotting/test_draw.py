@@ -110,5 +110,5 @@ def test_a_manifest_decides_colour_marker_and_order():
     shown = arrange(runs)
     assert [run.label for run in shown] == ["model-2", "natural", "robust"]
     first, *others = looks(shown)
-    assert (first.color, first.marker, first.group) == (COLORS[2], "*", "ours")
+    assert (first.color, first.marker) == (COLORS[2], "*")
     assert COLORS[2] not in {look.color for look in others}

@@ -8,6 +8,7 @@ from synthetic import models, synthetic
 
 from gradlens import Run, UserError
 from gradlens.plotting import draw, numbers
+from gradlens.plotting._gradient_norm_distribution import MOST_BINS
 from gradlens.stats.intervals import mean_interval
 
 
@@ -20,15 +21,18 @@ def test_the_norm_distribution_draws_the_tables_numbers(runs):
     table = numbers(draw("gradient_norm_distribution", runs))
     for run in runs:
         l1 = run.samples["l1"]
-        name = f"{run.label}: {l1.mean():.3g} ± {l1.std(ddof=0):.3g}, n = 200"
-        own = table[(table["series"] == name) & (table["kind"] == "bin")]
+        own = table[(table["series"] == run.label) & (table["kind"] == "bin")]
         counts = np.histogram(l1, [*own["low"], own["high"].iloc[-1]])[0]
         np.testing.assert_allclose(own["y"], counts / counts.max())
         assert counts.sum() == len(l1)
-    bands = table[table["kind"] == "band"]
-    np.testing.assert_allclose(bands[["low", "high"]], [mean_interval(run.samples["l1"])[1:] for run in runs])
-    lines = table[(table["kind"] == "line")].drop_duplicates("x")
-    np.testing.assert_allclose(lines["x"], [run.samples["l1"].mean() for run in runs])
+        mean = table[(table["series"] == run.label) & (table["kind"] == "interval")]
+        np.testing.assert_allclose(mean[["x", "low", "high"]], [mean_interval(l1)])
+        assert mean["text"].item() == f"{l1.mean():.3g} ± {l1.std(ddof=0):.3g}, n = 200"
+
+
+def test_few_images_fill_their_bins():
+    bins = [numbers(draw("gradient_norm_distribution", models(1, images=n))).query("kind == 'bin'") for n in (24, 2000)]
+    assert 4 <= len(bins[0]) <= 12 < len(bins[1]) <= MOST_BINS
 
 
 def test_correct_and_wrong_are_drawn_apart(runs):
@@ -47,8 +51,7 @@ def test_images_without_a_gradient_are_counted(runs):
 def test_small_multiples_show_the_others_in_gray():
     many = models(6)
     ax = draw("gradient_norm_distribution", many).axes[0]
-    grays = [p for p in ax.patches if mpl.colors.to_hex(p.get_edgecolor()) == "#cccccc"]
-    assert len(grays) == 5
+    assert [mpl.colors.to_hex(one.get_color()) for one in ax.lines].count("#cccccc") == 5
     four = draw("gradient_norm_distribution", many[:4])
     assert len(four.axes) == 1
 

@@ -3,22 +3,22 @@
 import numpy as np
 import pandas as pd
 from drawables import a_run, drawn, texts
-from matplotlib.colors import same_color
 from refusals import refused
 
 from gradlens import Run
-from gradlens.plotting import draw
+from gradlens.plotting import draw, numbers
 from gradlens.stats.intervals import share_interval
 
 
 def test_the_card_shows_the_headline_numbers_with_their_intervals():
     run = a_run()
-    said = texts(drawn("model_card", run))
+    table = numbers(drawn("model_card", run))
+    said = table[table["kind"] == "text"].set_index("series")["text"]
     share, low, high = share_interval(int(run.samples["correct"].sum()), 200)
-    assert [f"{100 * share:.1f}", f"{100 * low:.1f} … {100 * high:.1f}"] == said[said.index("top-1 (%)") + 1 :][:2]
+    assert said["top-1 (%)"] == f"{100 * share:.1f} {100 * low:.1f} … {100 * high:.1f}"
     edge = [run.summary[f"edge_partial_contour_mean{end}"] for end in ("", "_low", "_high")]
-    assert [f"{edge[0]:.3g}", f"{edge[1]:.3g} … {edge[2]:.3g}"] == said[said.index("edges, partial") + 1 :][:2]
-    assert f"{run.summary['l1_mean']:.3g}" == said[said.index("L1 norm, mean") + 1]
+    assert said["edges, partial"] == f"{edge[0]:.3g} {edge[1]:.3g} … {edge[2]:.3g}"
+    assert said["L1 norm, mean"] == f"{run.summary['l1_mean']:.3g}"
     assert "   median" not in said
 
 
@@ -35,10 +35,12 @@ def test_the_card_shows_kept_images_above_their_gradients():
 
 def test_the_cards_sizes_are_told_apart_by_outcome():
     ax = next(ax for ax in drawn("model_card", a_run()).axes if ax.get_ylabel() == "images (peak = 1)")
-    outlines = [patch for patch in ax.patches if patch.get_label().startswith(("all", "correct", "wrong"))]
-    colors = [patch.get_edgecolor() for patch in outlines]
-    assert len(outlines) == 3
-    assert not same_color(colors[1], colors[2])
+    outlines = {
+        one.get_label().split()[1]: one.get_linestyle()[0][1] for one in ax.collections if ":" in one.get_label()
+    }
+    assert set(outlines) == {"correct:", "wrong:"}
+    assert outlines["correct:"] is None
+    assert outlines["wrong:"] is not None
 
 
 def test_a_panel_whose_numbers_are_missing_says_which_analyzer_measures_them():

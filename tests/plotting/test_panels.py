@@ -1,13 +1,16 @@
 """Panels of many models share their scale; a run that lacks numbers is told what measures them."""
 
+import numpy as np
 import pandas as pd
 import pytest
-from drawables import given
+from drawables import given, handed_over, is_seen
+from matplotlib.figure import Figure
 from refusals import refused
 from synthetic import models
 
 from gradlens import Run, UserError
-from gradlens.plotting import draw
+from gradlens.plotting import draw, numbers
+from gradlens.plotting.panels import curve, record
 
 FIGURES = {
     "accuracy_against_eps": "minimal_eps",
@@ -72,3 +75,33 @@ def test_nothing_leaves_the_page_of_a_narrow_column(name):
     assert content.x1 < figure.bbox.width + slack
     assert content.y0 > -slack
     assert content.y1 < figure.bbox.height + slack
+
+
+def test_what_is_handed_over_is_a_row_a_mark_with_its_panel():
+    figure = Figure()
+    ax, other = figure.subplots(1, 2, sharey=True)
+    ax.set(title="first\nmodel", xlabel="ε", ylabel="accuracy")
+    record(ax, "line", "natural", x=[0, 1], y=[70.0, 40.0], low=60)
+    record(other, "text", panel="image 3", text="L1 4")
+    table = numbers(figure)
+    assert table["panel"].tolist() == ["first model", "first model", "image 3"]
+    assert table["ylabel"].tolist() == 3 * ["accuracy"], "a shared axis has one label"
+    assert table["low"].tolist()[:2] == [60, 60]
+    assert np.isnan(table["high"]).all()
+
+
+def test_a_panel_that_is_gone_hands_nothing_over():
+    figure = Figure()
+    record(figure.subplots(), "line", x=1, y=2)
+    figure.axes[0].remove()
+    with refused("hands over no numbers", "record"):
+        numbers(figure)
+
+
+def test_a_number_that_is_not_drawn_is_not_seen():
+    ax = Figure().subplots()
+    line = curve(ax, "natural", [0, 1, 2], [3.0, 4.0, np.nan], [2.0, 3.0, 0.0], [4.0, 5.0, 0.0])
+    assert len(line.get_xdata()) == 2
+    rows = handed_over(ax)
+    assert [is_seen(ax, row) for row in rows] == [True, True]
+    assert not any(is_seen(ax, {**rows[0], name: 9.0}) for name in ("x", "y", "low", "high"))
