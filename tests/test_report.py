@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from gradlens.plotting.signed import in_gray
 from hypothesis import given
 from hypothesis import strategies as st
 from refusals import refused
@@ -24,6 +23,7 @@ from report_runs import made_run
 from gradlens import Run, compare
 from gradlens.cli.main import main
 from gradlens.plotting import draw
+from gradlens.plotting.pictures import in_gray
 from gradlens.report import write_report
 from gradlens.report._columns import tables
 from gradlens.report._encode import DOUBLE_ERROR, FLOAT_ERROR, encode

@@ -120,9 +120,9 @@ def _outline(ax: Axes, group: Group, decades: NDArray, label: str) -> None:
     if not len(group.values):
         ax.plot([], [], color=group.color, ls=group.style, label=label)
         return
-    heights = _histogram(ax, group, decades, color=group.color, ls=group.style, alpha=0.15, label=label)
+    middles, heights = _histogram(ax, group, decades, color=group.color, ls=group.style, alpha=0.15, label=label)
     edges = 10**decades
-    record(ax, "bin", group.name, x=10 ** ((decades[1:] + decades[:-1]) / 2), y=heights, low=edges[:-1], high=edges[1:])
+    record(ax, "bin", group.name, x=middles, y=heights, low=edges[:-1], high=edges[1:])
     mean, low, high = mean_interval(group.values)
     ax.axvline(mean, color=group.color, ls=group.style, lw=0.6)
     if np.isfinite(low):
@@ -132,16 +132,16 @@ def _outline(ax: Axes, group: Group, decades: NDArray, label: str) -> None:
     record(ax, "interval", group.name, x=mean, low=low, high=high, text=group.said)
 
 
-def _histogram(ax: Axes, group: Group, decades: NDArray, **look: object) -> NDArray:
-    """Draw shares of the fullest bin, and return them. The axis is logarithmic already, so bins are exponents."""
+def _histogram(ax: Axes, group: Group, decades: NDArray, **look: object) -> tuple[NDArray, NDArray]:
+    """Draw bins as shares of the fullest one; returns their middles and heights."""
     import seaborn as sns
 
     counts = np.histogram(np.log10(group.values), decades)[0]
     heights, middles = counts / counts.max(), 10 ** ((decades[1:] + decades[:-1]) / 2)
-    sns.histplot(
-        x=middles, weights=heights, bins=len(counts), binrange=(decades[0], decades[-1]), element="step", ax=ax, **look
-    )
-    return heights
+    # On an axis that is logarithmic already, seaborn takes exponents.
+    bins = {"bins": len(counts), "binrange": (decades[0], decades[-1])}
+    sns.histplot(x=middles, weights=heights, element="step", ax=ax, **bins, **look)
+    return middles, heights
 
 
 def _note(groups: Sequence[Group]) -> str:

@@ -4,18 +4,10 @@ from collections.abc import Sequence
 
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from gradlens.core.registry import figure
 from gradlens.core.types import UserError
-from gradlens.plotting._trainings import (
-    check_same_evaluation,
-    colored,
-    draw_accuracies,
-    evaluated_on,
-    over_seeds,
-    seeds_text,
-)
+from gradlens.plotting._trainings import colored, draw_accuracies, evaluated_on, over_seeds, seeds_text
 from gradlens.plotting.panels import curve, footnote, legend_columns, new_figure
 from gradlens.runs.history import History
 
@@ -29,7 +21,6 @@ def learning_curves(histories: Sequence[History]) -> Figure:
 
     Trainings of one label are seeds: their mean, with its 95 % t-interval.
     """
-    check_same_evaluation(histories)
     drawn, axes = new_figure(2, 2, height=1.6, sharex=True)
     loss, accuracy, *rest = axes.flat
     handles = draw_accuracies(accuracy, histories)
@@ -44,7 +35,6 @@ def learning_curves(histories: Sequence[History]) -> Figure:
         ax.set_ylim(bottom=0)
         ax.ticklabel_format(axis="y", scilimits=(-2, 4), useMathText=True)
     accuracy.set(xlabel="", ylabel="val accuracy (%)")
-    accuracy.xaxis.set_major_locator(MaxNLocator(integer=True))
     for ax in axes[1]:
         ax.set_xlabel("epoch")
     drawn.align_ylabels()

@@ -17,7 +17,7 @@ from gradlens.plotting._conditional_medians import conditional_medians
 from gradlens.plotting._edge_concentration import MEASURES, draw_measure
 from gradlens.plotting._edge_profile import edge_profile
 from gradlens.plotting._gradient_norm_distribution import gradient_norm_distribution
-from gradlens.plotting.panels import footnote, need_columns, record
+from gradlens.plotting.panels import HANDED_OVER, footnote, need_columns, record
 from gradlens.plotting.pictures import class_of, common_examples, corner, example, heading, in_gray, picture
 from gradlens.plotting.style import MUTED
 from gradlens.runs.readings import readings
@@ -101,6 +101,7 @@ def _panels(drawn: Figure, place: SubplotSpec, run: Run, panels: Sequence[Panel]
         failed = {drawn.add_subplot(place): next(iter(failed.values()))}
     for ax, text in failed.items():
         ax.clear()
+        HANDED_OVER.pop(ax, None)
         _say(ax, text)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
 from gradlens.core.types import UserError
@@ -50,7 +51,8 @@ def percent_over_seeds(x: ArrayLike, shares: ArrayLike) -> NDArray[np.float64]:
 
 
 def draw_accuracies(ax: Axes, histories: Sequence[History]) -> list[Line2D]:
-    """Accuracy on val after each epoch, and what a legend of it shows."""
+    """Accuracy on val after each epoch, and what a legend of it shows; refuses trainings evaluated otherwise."""
+    check_same_evaluation(histories)
     handles = []
     for color, group in colored(histories):
         frame = pd.concat([history.frame for history in group])
@@ -59,6 +61,7 @@ def draw_accuracies(ax: Axes, histories: Sequence[History]) -> list[Line2D]:
             line = curve(ax, seeds_text(group) + condition, *found, color=color, ls=style)
             handles += [line] if style == CLEAN else []
     ax.set(xlabel="epoch", ylabel="accuracy on val (%)", ylim=(0, 102))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     return handles + clean_and_robust(histories)
 
 

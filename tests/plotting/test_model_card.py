@@ -55,6 +55,14 @@ def test_a_panel_whose_numbers_are_missing_says_which_analyzer_measures_them():
     assert draw("model_card", [bare]).axes
 
 
+def test_a_panel_that_says_why_it_is_empty_hands_no_numbers_over():
+    run = a_run()
+    run.samples["l1"] = np.nan
+    table = numbers(drawn("model_card", run))
+    assert not table["xlabel"].str.contains("L1 norm").any()
+    assert table[["x", "y", "text"]].notna().any(axis=1).all()
+
+
 def test_a_card_is_one_models():
     with refused("2 runs", "one for each"):
         drawn("model_card", a_run("a"), a_run("b"))

@@ -105,3 +105,11 @@ def test_a_number_that_is_not_drawn_is_not_seen():
     rows = handed_over(ax)
     assert [is_seen(ax, row) for row in rows] == [True, True]
     assert not any(is_seen(ax, {**rows[0], name: 9.0}) for name in ("x", "y", "low", "high"))
+
+
+@pytest.mark.parametrize("name", ["gradient_norm_distribution", "edge_concentration", "edge_gradient_correlation"])
+@pytest.mark.parametrize("images", [1, 2, 30])
+def test_few_images_and_images_all_alike_are_drawn(name, images):
+    run = models(1, images=images)[0]
+    run.samples[[c for c in run.samples if c.startswith(("l1", "edge_"))]] = 0.5
+    assert np.isclose(numbers(draw(name, [run]))[["x", "y"]], 0.5, rtol=0.2).any()
