@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from synthetic import synthetic
 
@@ -17,6 +18,7 @@ from gradlens import Run
 from gradlens.core.names import with_limits
 from gradlens.core.registry import figure as figures
 from gradlens.plotting import paper_style
+from gradlens.plotting.panels import HANDED_OVER
 from gradlens.runs.history import History
 from gradlens.runs.record import accuracies
 from gradlens.stats.intervals import mean_interval
@@ -104,10 +106,45 @@ def line(ax: Axes, label: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def band(ax: Axes, label: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Where a band is, its lower and its upper limits."""
-    (found,) = [one for one in ax.collections if one.get_label() == label]
-    outline = pd.DataFrame(found.get_paths()[0].vertices, columns=["x", "y"]).groupby("x")["y"]
-    return outline.min().index.to_numpy(), outline.min().to_numpy(), outline.max().to_numpy()
+    """Where a band is, its lower and its upper limits; a law says that they are on the axes."""
+    (rows,) = [frame for frame in HANDED_OVER[ax] if set(frame["series"]) == {label}]
+    return tuple(rows[column].to_numpy() for column in ("x", "low", "high"))
+
+
+def handed_over(ax: Axes) -> list[dict[str, Any]]:
+    return [row for frame in HANDED_OVER.get(ax, ()) for row in frame.to_dict("records")]
+
+
+def is_seen(ax: Axes, row: dict[str, Any]) -> bool:
+    """Whether the marks on the axes, or their words, show a row of the numbers."""
+    x, y, low, high = (float(row.get(name, np.nan)) for name in ("x", "y", "low", "high"))
+    if row["kind"] == "text":
+        shown = [ax.get_title(), *(text.get_text() for text in ax.texts)]
+        return set(row["text"].split()) <= set(" ".join(shown).split())
+    if row["kind"] == "bin":
+        points = [(low, y), (high, y)]
+    elif row["kind"] in ("interval", "quartiles"):
+        points = [(x, y), (low, y), (high, y)]
+    else:
+        points = [(x, y), (x, low), (x, high)] if np.isfinite(low) else [(x, y)]
+    marks = _corners(ax)
+    return all(_near(marks, point).any() for point in points)
+
+
+def _corners(ax: Axes) -> np.ndarray:
+    """Every corner and mark of the lines, patches and collections, in the units of the axes."""
+    found = [np.transpose(one.get_data()) for one in ax.lines]
+    found += [one.get_patch_transform().transform_path(one.get_path()).vertices for one in ax.patches]
+    for one in ax.collections:
+        found += [np.asarray(one.get_offsets())] if isinstance(one, PathCollection) else []
+        found += [path.vertices for path in one.get_paths()] if not isinstance(one, PathCollection) else []
+    return np.concatenate([np.asarray(part, float).reshape(-1, 2) for part in found])
+
+
+def _near(marks: np.ndarray, point: tuple[float, float]) -> np.ndarray:
+    """What is missing of a point is passed over, such as the height of an upright line."""
+    close = [np.isclose(marks[:, k], point[k], rtol=1e-6, atol=1e-12) | np.isnan(point[k]) for k in (0, 1)]
+    return close[0] & close[1]
 
 
 def footnote(figure: Figure) -> str:

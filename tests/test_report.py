@@ -23,7 +23,7 @@ from report_runs import made_run
 from gradlens import Run, compare
 from gradlens.cli.main import main
 from gradlens.plotting import draw
-from gradlens.plotting.signed import in_gray
+from gradlens.plotting.pictures import in_gray
 from gradlens.report import write_report
 from gradlens.report._columns import tables
 from gradlens.report._encode import DOUBLE_ERROR, FLOAT_ERROR, encode

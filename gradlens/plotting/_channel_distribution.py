@@ -10,12 +10,11 @@ from numpy.typing import NDArray
 
 from gradlens.core.registry import figure
 from gradlens.core.types import UserError
-from gradlens.plotting.panels import footnote, images_of, need_array, outer_labels, small_multiples
+from gradlens.plotting.panels import a_panel_each, curve, footnote, need_array, outer_labels, record
 from gradlens.plotting.style import CHANNELS
 from gradlens.runs.record import Run
 
 BINS_A_POINT = 4
-AXES = ("|g| (nats per unit pixel)", "density a decade")
 
 
 class Curves(NamedTuple):
@@ -33,30 +32,28 @@ def channel_distribution(runs: Sequence[Run], ax: Axes | None = None) -> Figure 
     Curves are densities a decade, so their areas are one; short marks are the medians. Zeros are
     left out and counted. Source: Rodríguez-Muñoz et al. 2024, Fig. 7.
     """
-    if ax is not None and len(runs) > 1:
-        raise UserError(f"channel_distribution draws a panel a model; {len(runs)} runs do not fit into one ax")
+    drawn, panels = a_panel_each(runs, ax, height=1.1)
     curves = [_curves(run) for run in runs]
-    if ax is not None:
-        _panel(ax, runs[0], curves[0])
-        ax.set(xlabel=AXES[0], ylabel=AXES[1], **_limits(curves))
-        ax.legend(loc="upper left", handlelength=2.6)
-        return ax
-    drawn, panels = small_multiples(len(runs), height=1.1)
     for panel, run, own in zip(panels, runs, curves, strict=True):
         _panel(panel, run, own)
     panels[0].set(**_limits(curves))
-    outer_labels(panels, *AXES)
-    drawn.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=3, handlelength=2.6)
-    zeros = [f"{run.label} {own.zeros:.2g}" for run, own in zip(runs, curves, strict=True) if own.zeros]
-    said = f"share of exact zeros, left out: {', '.join(zeros)}" if zeros else "no exact zeros"
-    footnote(drawn, f"all pixels; {images_of(runs)}; short marks: medians; {said}")
-    return drawn
+    outer_labels(panels, "|g| (nats per unit pixel)", "density a decade")
+    if drawn:
+        drawn.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=3, handlelength=2.6)
+    else:
+        panels[0].legend(loc="upper left", handlelength=2.6)
+    zeros = ", ".join(f"{run.label} {own.zeros:.2g}" for run, own in zip(runs, curves, strict=True) if own.zeros)
+    said = f"share of exact zeros, left out: {zeros}" if zeros else "no exact zeros"
+    footnote(drawn, f"short marks: medians over all pixels; {said}", runs)
+    return drawn or panels[0]
 
 
 def _curves(run: Run) -> Curves:
-    counts = need_array(run, "channel_asymmetry/histogram/counts", "channel_asymmetry")[:, 1:-1]
-    edges = need_array(run, "channel_asymmetry/histogram/edges", "channel_asymmetry")
-    zeros = need_array(run, "channel_asymmetry/histogram/zeros", "channel_asymmetry")
+    counts, edges, zeros = (
+        need_array(run, f"channel_asymmetry/histogram/{name}") for name in ("counts", "edges", "zeros")
+    )
+    # The outermost hold what lies beyond the range.
+    counts = counts[:, 1:-1]
     coarse = counts.reshape(len(counts), -1, BINS_A_POINT).sum(2)
     if not coarse.sum(1).all():
         raise UserError(
@@ -71,9 +68,10 @@ def _curves(run: Run) -> Curves:
 
 def _panel(ax: Axes, run: Run, own: Curves) -> None:
     for (name, (color, style)), density in zip(CHANNELS.items(), own.density, strict=True):
-        ax.plot(own.centre, density, color=color, ls=style, label=name)
-        median = [_median(density, own.centre)] * 2
-        ax.plot(median, [0, 0.06], color=color, transform=ax.get_xaxis_transform(), label=f"_median {name}")
+        curve(ax, name, own.centre, density, color=color, ls=style)
+        median = _median(density, own.centre)
+        ax.plot([median] * 2, [0, 0.06], color=color, transform=ax.get_xaxis_transform())
+        record(ax, "interval", f"{name}, median", x=median)
     ax.set_title(run.label)
 
 

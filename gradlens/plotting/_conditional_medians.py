@@ -4,15 +4,14 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
 from gradlens.core.names import Name
 from gradlens.core.registry import figure
 from gradlens.core.types import UserError
 from gradlens.plotting._gradient_norm_distribution import NORMS
-from gradlens.plotting._looks import looks
-from gradlens.plotting.panels import footnote, images_of, need_columns, one_panel
+from gradlens.plotting.panels import few_ticks, footnote, interval, need_columns, one_panel
+from gradlens.plotting.style import looks
 from gradlens.runs.record import Run
 from gradlens.stats.intervals import quantile_interval
 
@@ -37,18 +36,17 @@ def conditional_medians(runs: Sequence[Run], ax: Axes | None = None, column: str
     for k, (look, run, group) in enumerate(zip(looks(runs), runs, groups, strict=True)):
         medians = np.array([_median(run, column, group.get(name)) for name in names])
         places = np.arange(len(names)) + step * (k - (len(runs) - 1) / 2)
-        ax.hlines(places, *medians[:, 1:].T, color=look.color, label=f"{run.label}, 95 % interval")
-        ax.plot(medians[:, 0], places, look.marker, color=look.color, label=run.label)
+        interval(ax, run.label, places, medians.T, color=look.color, marker=look.marker)
     if not any(np.isfinite(line.get_xdata()).any() for line in ax.lines):
         raise UserError(f"no image has a finite {column}; see gradient_flag")
     ax.set_yticks(np.arange(len(names)), [f"{name} ({_count(groups, name)})" for name in names])
     which = f"\nrobust: {_attack(attacks[0])}" if len(attacks) == 1 else ""
     label = f"median {NORMS.get(column, column)} (nats per unit pixel){which}"
     ax.set(xscale="log", xlabel=label, ylim=(len(names) - 0.5, -0.5))
-    _few_ticks(ax)
+    few_ticks(ax)
     if len(runs) > 1:
         ax.legend(handles=ax.lines, loc="center left", bbox_to_anchor=(1, 0.5))
-    footnote(own, f"{images_of(runs)}; {NOTE}")
+    footnote(own, NOTE, runs)
     return ax
 
 
@@ -80,14 +78,3 @@ def _count(groups: Sequence[dict[str, NDArray[np.bool_]]], name: str) -> str:
     """Images in a group: of one run, or from the fewest to the most of several."""
     found = sorted({int(group[name].sum()) for group in groups if name in group})
     return f"n = {found[0]:,}" if len(found) == 1 else f"n = {found[0]:,} to {found[-1]:,}"
-
-
-def _few_ticks(ax: Axes) -> None:
-    """Below two decades, where a logarithmic axis has one labelled tick or writes its minor ones over each other."""
-    low, high = ax.get_xlim()
-    if high < 100 * low:
-        locator = LogLocator(subs=(1, 2, 5)) if high > 4 * low else MaxNLocator(3, steps=[1, 2, 5, 10])
-        ticks = [tick for tick in locator.tick_values(low, high) if low <= tick <= high]
-        ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-        ax.xaxis.set_minor_locator(NullLocator())
-        ax.set_xlim(low, high)

@@ -8,9 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gradlens.core.registry import figure
-from gradlens.plotting._curves import legend_columns
 from gradlens.plotting._gradient_norm_distribution import NORMS, gradient_norm_distribution
-from gradlens.plotting.panels import MOST_IN_ONE, footnote, images_of, need_columns, new_figure
+from gradlens.plotting.panels import MOST_IN_ONE, footnote, legend_columns, need_columns, new_figure
 from gradlens.runs.record import Run
 
 CONDITIONS = {"all images": None, "correct": "correct", "wrong": "not correct"}
@@ -18,7 +17,7 @@ CONDITIONS = {"all images": None, "correct": "correct", "wrong": "not correct"}
 WIDE = 4.5
 # Height of a line of numbers above a panel, in points.
 LINE = 8
-NOTE = "mean ± standard deviation; upright lines: means with 95 % intervals; each curve's peak at 1"
+NOTE = "mean ± standard deviation; upright lines: means with 95 % intervals; peaks at 1"
 
 
 @figure
@@ -42,7 +41,7 @@ def conditional_norm_distribution(runs: Sequence[Run], column: str = "l1") -> Fi
     axes[-1, 1].set_xlabel(f"{NORMS.get(column, column)} of the loss gradient (nats per unit pixel)")
     if not apart:
         drawn.legend(entries.values(), entries, loc="outside upper center", ncols=legend_columns(len(entries)))
-    footnote(drawn, f"{images_of(runs)}; {NOTE}")
+    footnote(drawn, NOTE, runs)
     return drawn
 
 

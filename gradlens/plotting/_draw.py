@@ -1,24 +1,23 @@
+"""What a caller has → the runs that a figure draws, under which names and in which order → the figure."""
+
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.collections import Collection
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
-from gradlens.core.names import parse_spec, unknown
+from gradlens.core.names import first_twice, parse_spec, unknown
 from gradlens.core.registry import figure as figures
 from gradlens.core.types import UserError
-from gradlens.plotting._arrange import arrange, as_runs
-from gradlens.plotting.style import paper_style
-from gradlens.runs.history import check_kind
-
-# More marks than this become pixels, which a reader's viewer draws at once.
-DENSE = 2000
+from gradlens.plotting.style import display_of, dressed, paper_style
+from gradlens.runs.history import History, check_kind
+from gradlens.runs.record import Run
 
 
 def draw(
@@ -54,7 +53,6 @@ def draw(
     if ax is None:
         # Says what it is: to a caption, and in the file.
         figure.set_label(spec)
-    _rasterise_dense(figure if ax is None else ax)
     return figure
 
 
@@ -67,13 +65,82 @@ def _check_options(name: str, options: Mapping[str, Any]) -> None:
             raise UserError(unknown(f"parameter of figure '{name}'", option, known))
 
 
-def _rasterise_dense(drawn: Figure | Axes) -> None:
-    for artist in drawn.findobj(lambda a: isinstance(a, Collection | Line2D)):
-        if _marks(artist) > DENSE:
-            artist.set_rasterized(True)
+def arrange(
+    runs: Sequence[Run] | Sequence[History],
+    labels: Sequence[str] | None = None,
+    order: Sequence[str] | None = None,
+    select: Sequence[str] | None = None,
+) -> list[Any]:
+    """Runs or trainings named by ``labels``, in turn; of these the ``select``-ed, those of ``order`` first and in it.
+
+    labels: one for each run, or for each label that they have, which seeds of one training share. Without
+    ``order``, that of the manifest, then as given. A run keeps its colour when others are left out. Runs
+    of one name are numbered. Raises UserError for a wrong number of labels, and for a name nobody has.
+    """
+    named = _named(runs, labels)
+    shown = dressed(named)
+    if select:
+        _check_known(select, shown)
+        shown = [run for run in shown if run.label in select]
+    if order:
+        _check_known(order, shown)
+        return sorted(shown, key=lambda run: order.index(run.label) if run.label in order else len(order))
+    return sorted(shown, key=lambda run: display_of(run).get("order", math.inf))
 
 
-def _marks(artist: Any) -> int:
-    if isinstance(artist, Line2D):
-        return len(np.atleast_1d(artist.get_xdata()))
-    return max(len(artist.get_offsets()), len(artist.get_paths()))
+def as_runs(given: Any, spec: str, column: str | None = None) -> list[Any]:
+    """Runs from a Run, a DataFrame of its columns or an array, from several of them, or from a mapping by label.
+
+    An array stands for the column that the figure draws, ``column`` or the figure's default.
+    """
+    if isinstance(given, Mapping):
+        return [_as_run(part, spec, column).named(str(label)) for label, part in given.items()]
+    several = isinstance(given, list | tuple) and not (given and all(np.isscalar(part) for part in given))
+    return [_as_run(part, spec, column) for part in (given if several else [given])]
+
+
+def _as_run(part: Any, spec: str, column: str | None) -> Any:
+    if isinstance(part, Run | History):
+        return part
+    if isinstance(part, pd.DataFrame):
+        return Run(part, {"model": "data"})
+    values = np.asarray(part)
+    if values.ndim != 1 or values.dtype.kind not in "biuf":
+        raise UserError(f"cannot draw a {type(part).__name__}; give a Run, a DataFrame of its columns or a 1-D array")
+    parameter = inspect.signature(figures[spec.partition(":")[0]]).parameters.get("column")
+    if parameter is None:
+        raise UserError(f"{spec} draws more than one column; give a Run, or a DataFrame with its columns")
+    return Run(pd.DataFrame({column or parameter.default: values}), {"model": "data"})
+
+
+def _named(runs: Sequence[Any], labels: Sequence[str] | None) -> list[Any]:
+    if not runs:
+        raise UserError("no run to draw; give the folder of an analysis")
+    own = [run.label for run in runs]
+    distinct, seeds = list(dict.fromkeys(own)), any(isinstance(run, History) for run in runs)
+    if labels is None:
+        chosen = own if seeds else [_numbered(own, k) for k in range(len(own))]
+    elif len(labels) in (len(distinct), len(runs)):
+        chosen = [labels[distinct.index(label)] for label in own] if len(labels) == len(distinct) else list(labels)
+    else:
+        raise UserError(
+            f"{len(labels)} label{'s' * (len(labels) != 1)} ({', '.join(labels)}) for {len(runs)} "
+            f"run{'s' * (len(runs) != 1)} ({', '.join(own)}); give one for each, in their order"
+        )
+    twice = first_twice(chosen)
+    if twice and not seeds:
+        raise UserError(f"two runs are to be called '{twice}'; give each a name of its own")
+    return [run.named(name) for run, name in zip(runs, chosen, strict=True)]
+
+
+def _numbered(labels: list[str], k: int) -> str:
+    """A label with which of several of that name it is."""
+    before = labels[:k].count(labels[k])
+    return f"{labels[k]} ({before + 1})" if labels.count(labels[k]) > 1 else labels[k]
+
+
+def _check_known(names: Sequence[str], runs: Sequence[Run] | Sequence[History]) -> None:
+    labels = [run.label for run in runs]
+    for name in names:
+        if name not in labels:
+            raise UserError(unknown("run", name, labels))

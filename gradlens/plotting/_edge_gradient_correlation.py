@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 from gradlens.core.registry import figure
 from gradlens.core.types import UserError
 from gradlens.plotting._gradient_norm_distribution import NORMS
-from gradlens.plotting.panels import colors_of, footnote, images_of, need_columns, outer_labels, small_multiples
+from gradlens.plotting.panels import a_panel_each, curve, footnote, need_columns, outer_labels, record
+from gradlens.plotting.style import looks
 from gradlens.runs.record import Run
 from gradlens.stats.association import spearman_interval
 
-BINS, FEWEST = 48, 10
-NOTE = "gray: images, logarithmic; lines: median and quartiles of tenths of the images; ρ: Spearman's, 95 % interval"
+# Bins along a side; images from which on bins show more than points; images in a tenth that has quartiles.
+BINS, MANY, FEWEST = 48, 500, 10
+NOTE = "gray: images, or their number (logarithmic); line, band: median, quartiles of tenths; ρ: Spearman's"
 TITLES = {"edge_corr_contour": "edge correlation", "edge_partial_contour": "partial edge correlation"}
 
 
@@ -26,28 +28,21 @@ def edge_gradient_correlation(
 ) -> Figure | Axes:
     """How closely each image's gradient follows its edges, against the gradient's size: a panel a model.
 
-    Gray: number of images, logarithmic. Lines: median and (dotted) quartiles of tenths of the images by
+    Gray: the images, or the number of many. Lines and bands: median and quartiles of tenths of the images by
     size. Titles give mean ± standard deviation of the edge measure, as the paper does, and Spearman's ρ of
     the two with its 95 % interval: at 0, images of large and of small gradients follow their edges alike.
     Source: Rodríguez-Muñoz et al. 2024, edge correlation.
     """
-    if ax is not None and len(runs) > 1:
-        raise UserError(f"edge_gradient_correlation draws a panel a model; {len(runs)} runs do not fit into one ax")
     need_columns(runs, [column], "edge_concentration")
     need_columns(runs, [size], "sample_asymmetry")
+    drawn, panels = a_panel_each(runs, ax, height=1.7, rest=0.5)
     points = [_points(run, column, size) for run in runs]
     bins = _bins(points)
-    labels = f"{NORMS.get(size, size)} (nats per unit pixel)", TITLES.get(column, column)
-    if ax is not None:
-        _draw(ax, runs[0], points[0], bins)
-        ax.set(xlabel=labels[0], ylabel=labels[1])
-        return ax
-    drawn, panels = small_multiples(len(runs), height=1.7, rest=0.5)
     for panel, run, own in zip(panels, runs, points, strict=True):
         _draw(panel, run, own, bins)
-    outer_labels(panels, *labels)
-    footnote(drawn, f"{images_of(runs)}; {NOTE}")
-    return drawn
+    outer_labels(panels, f"{NORMS.get(size, size)} (nats per unit pixel)", TITLES.get(column, column))
+    footnote(drawn, NOTE, runs)
+    return drawn or panels[0]
 
 
 def _points(run: Run, column: str, size: str) -> tuple[NDArray, NDArray]:
@@ -60,25 +55,33 @@ def _points(run: Run, column: str, size: str) -> tuple[NDArray, NDArray]:
 
 
 def _bins(points: Sequence[tuple[NDArray, NDArray]]) -> tuple[NDArray, NDArray]:
+    """Edges along the exponents of the sizes, since that axis is logarithmic, and along the measure."""
     x, y = (np.concatenate(values) for values in zip(*points, strict=True))
-    return np.geomspace(x.min(), x.max() * (1 + 1e-9), BINS + 1), np.linspace(y.min(), y.max() + 1e-9, BINS + 1)
+    return tuple(np.linspace(v.min() - 1e-9, v.max() + 1e-9, BINS + 1) for v in (np.log10(x), y))  # type: ignore
 
 
 def _draw(ax: Axes, run: Run, points: tuple[NDArray, NDArray], bins: tuple[NDArray, NDArray]) -> None:
-    (sizes, values), color = points, colors_of([run])[0]
-    counts, *_ = np.histogram2d(sizes, values, bins)
-    # Below 1, so that a single image is not as white as none.
-    scale = LogNorm(0.3, max(2, counts.max()))
-    ax.pcolormesh(*bins, np.ma.masked_equal(counts.T, 0), norm=scale, cmap="Greys", rasterized=True)
+    import seaborn as sns
+
+    (sizes, values), color = points, looks([run])[0].color
+    ax.set_xscale("log")
+    if len(sizes) < MANY:
+        sns.scatterplot(x=sizes, y=values, color="0.6", s=6, linewidth=0, ax=ax)
+        record(ax, "scatter", run.label, x=sizes, y=values)
+    else:
+        most = np.histogram2d(np.log10(sizes), values, bins)[0].max()
+        # Below 1, so that a single image is not as white as none.
+        scale = {"norm": LogNorm(0.3, max(2, most)), "vmin": None, "vmax": None}
+        sns.histplot(x=sizes, y=values, bins=bins, cmap="Greys", rasterized=True, ax=ax, **scale)
     tenths = [tenth for tenth in np.array_split(np.argsort(sizes, kind="stable"), 10) if len(tenth) >= FEWEST]
     if tenths:
+        low, median, high = np.array([np.quantile(values[tenth], [0.25, 0.5, 0.75]) for tenth in tenths]).T
         middle = [np.median(sizes[tenth]) for tenth in tenths]
-        quartiles = np.array([np.quantile(values[tenth], [0.25, 0.5, 0.75]) for tenth in tenths]).T
-        for curve, name in zip(quartiles, ("lower quartile", "median", "upper quartile"), strict=True):
-            width, style = (1.2, "-") if name == "median" else (0.8, ":")
-            ax.plot(middle, curve, color=color, lw=width, ls=style, label=f"{run.label}, {name}")
-    ax.set_title(_title(run, sizes, values), fontsize=7)
-    ax.set(xscale="log", xlim=(bins[0][0], bins[0][-1]), ylim=(bins[1][0], bins[1][-1]))
+        curve(ax, f"{run.label}, median and quartiles", middle, median, low, high, color=color)
+    title = _title(run, sizes, values)
+    ax.set_title(title, fontsize=7)
+    record(ax, "text", run.label, text=" ".join(title.split()))
+    ax.set(xlim=(10 ** bins[0][0], 10 ** bins[0][-1]), ylim=(bins[1][0], bins[1][-1]))
 
 
 def _title(run: Run, sizes: NDArray, values: NDArray) -> str:

@@ -6,9 +6,8 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from gradlens.core.registry import figure
-from gradlens.plotting._looks import looks
-from gradlens.plotting.panels import footnote, images_of, need_array, one_panel
-from gradlens.plotting.style import MUTED
+from gradlens.plotting.panels import curve, footnote, need_array, one_panel
+from gradlens.plotting.style import MUTED, looks
 from gradlens.runs.record import Run
 
 
@@ -19,19 +18,19 @@ def edge_profile(runs: Sequence[Run], ax: Axes | None = None) -> Axes:
     No threshold on the gradient: a curve above the dotted one is closer to edges than the image is.
     Means over images.
     """
-    arrays = "edge_concentration/profile"
-    curves = [need_array(run, f"{arrays}/gradient", "edge_concentration") for run in runs]
-    areas = [need_array(run, f"{arrays}/area", "edge_concentration") for run in runs]
+    shares, areas = (
+        [need_array(run, f"edge_concentration/profile/{name}") for run in runs] for name in ("gradient", "area")
+    )
     drawn, ax = one_panel(ax)
-    for look, run, share in zip(looks(runs), runs, curves, strict=True):
-        ax.plot(np.arange(len(share)), share, color=look.color, ls=look.style, marker=look.marker, label=run.label)
+    for look, run, share in zip(looks(runs), runs, shares, strict=True):
+        curve(ax, run.label, np.arange(len(share)), share, color=look.color, ls=look.style, marker=look.marker, ms=3.5)
     shared = all(np.array_equal(area, areas[0]) for area in areas)
     for look, run, area in zip(looks(runs), runs, areas[: 1 if shared else None], strict=False):
         color, label = (MUTED, "area") if shared else (look.color, f"area, {run.label}")
-        ax.plot(np.arange(len(area)), area, color=color, ls=":", label=label)
+        curve(ax, label, np.arange(len(area)), area, color=color, ls=":")
     ax.set(xlabel="distance to the nearest edge (pixels)", ylabel="share within it", xlim=(-0.2, _reach(areas)))
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
-    footnote(drawn, f"means over images; {images_of(runs)}")
+    footnote(drawn, "means over images", runs)
     return ax
 
 

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from gradlens.core.registry import figure
 from gradlens.core.types import UserError
-from gradlens.plotting.panels import class_of, common_examples, corner, example, example_grid, footnote, picture
-from gradlens.plotting.signed import in_gray, scale_of
+from gradlens.plotting.pictures import common_examples, example, gallery, in_gray, scale_of
 from gradlens.runs.record import Run
 
 SCALES = {
@@ -27,14 +27,11 @@ def gradient_gallery(runs: Sequence[Run], images: int = 4, scale: str = "shared"
     if scale not in SCALES:
         raise UserError(f"unknown scale '{scale}' of gradient_gallery; there are: {', '.join(SCALES)}")
     chosen = common_examples(runs, images)
-    names = ["image", *(run.label for run in runs)]
-    drawn, rows = example_grid([class_of(runs[0], index) for index in chosen], names)
-    for row, index in zip(rows, chosen, strict=True):
-        looks = [example(run, index) for run in runs]
-        picture(row[0], looks[0][0])
-        shared = scale_of(*(gradient for _, gradient in looks)) if scale == "shared" else None
-        for ax, (_, gradient) in zip(row[1:], looks, strict=True):
-            picture(ax, in_gray(gradient, shared))
-            corner(ax, f"L1 {np.abs(gradient).sum():.3g}")
-    footnote(drawn, f"n = {len(chosen)} images that all runs keep; {SCALES[scale]}")
-    return drawn
+
+    def cells(index: int) -> list[tuple[NDArray, str]]:
+        gradients = [example(run, index)[1] for run in runs]
+        shared = scale_of(*gradients) if scale == "shared" else None
+        return [(in_gray(gradient, shared), f"L1 {np.abs(gradient).sum():.3g}") for gradient in gradients]
+
+    note = f"n = {len(chosen)} images that all runs keep; {SCALES[scale]}"
+    return gallery(runs, chosen, lambda index: example(runs[0], index)[0], cells, note)

@@ -11,20 +11,24 @@ from numpy.typing import NDArray
 
 from gradlens.core.registry import figure
 from gradlens.core.types import UserError
-from gradlens.plotting._looks import looks
 from gradlens.plotting.panels import (
     MOST_IN_ONE,
+    a_panel_each,
+    few_ticks,
     footnote,
-    images_of,
     need_columns,
     one_panel,
     outer_labels,
-    small_multiples,
+    record,
 )
+from gradlens.plotting.style import looks
 from gradlens.runs.record import Run
 from gradlens.stats.intervals import mean_interval
 
+UNIT, SHARE = "(nats per unit pixel)", "images (peak = 1)"
 NORMS = {"l1": "L1 norm", "l2": "L2 norm", "linf": "L∞ norm"}
+# Of a few images as many bins as they fill; more than these would be finer than a printer.
+MOST_BINS = 50
 
 
 class Group(NamedTuple):
@@ -36,6 +40,16 @@ class Group(NamedTuple):
     style: str
     values: NDArray
     left_out: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.run}, {self.part}" if self.part else self.run
+
+    @property
+    def said(self) -> str:
+        if not len(self.values):
+            return "none"
+        return f"{self.values.mean():.3g} ± {self.values.std():.3g}, n = {len(self.values):,}"
 
 
 @figure
@@ -52,41 +66,40 @@ def gradient_norm_distribution(
         raise UserError(f"unknown grouping by '{by}'; there are: all, correct")
     need_columns(runs, [column, "correct"] if by == "correct" else [column], "sample_asymmetry")
     groups = _groups(runs, column, by)
-    finite = np.concatenate([group.values for group in groups])
-    if not len(finite):
+    sizes = np.log10(np.concatenate([group.values for group in groups]))
+    if not len(sizes):
         raise UserError(f"no image has a positive, finite {column}; the gradients vanished (see gradient_flag)")
-    bins = np.logspace(np.log10(finite.min()) - 0.05, np.log10(finite.max()) + 0.05, 51)
-    labels = (f"{NORMS.get(column, column)} of the loss gradient (nats per unit pixel)", "images (peak = 1)")
+    count = min(MOST_BINS, len(np.histogram_bin_edges(sizes, "auto")) - 1)
+    decades = np.linspace(sizes.min() - 0.05, sizes.max() + 0.05, count + 1)
+    norm = NORMS.get(column, column)
     if ax is None and len(groups) > MOST_IN_ONE:
-        return _a_panel_a_run(runs, groups, bins, labels)
+        return _a_panel_a_run(runs, groups, decades, norm)
     drawn, ax = one_panel(ax, rest=0.13 * (len(groups) - 1))
+    ax.set(xscale="log", xlabel=f"{norm} of the loss gradient {UNIT}", ylabel=SHARE)
     for group in groups:
-        name = f"{group.run}, {group.part}" if group.part else group.run
-        _outline(ax, group, bins, f"{name}: {_said(group)}")
-    ax.set(xscale="log", xlabel=labels[0], ylabel=labels[1])
-    ax.set_ylim(bottom=0)
+        _outline(ax, group, decades, f"{group.name}: {group.said}")
+    few_ticks(ax)
     ax.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2)
-    footnote(drawn, _note(runs, groups))
+    footnote(drawn, _note(groups), runs)
     return ax
 
 
-def _a_panel_a_run(runs: Sequence[Run], groups: Sequence[Group], bins: NDArray, labels: tuple[str, str]) -> Figure:
-    drawn, axes = small_multiples(len(runs), height=1.1 + 0.1 * (len(groups) // len(runs)))
+def _a_panel_a_run(runs: Sequence[Run], groups: Sequence[Group], decades: NDArray, norm: str) -> Figure | Axes:
+    drawn, axes = a_panel_each(runs, height=1.1 + 0.1 * (len(groups) // len(runs)))
+    axes[0].set_xscale("log")
     for ax, run in zip(axes, runs, strict=True):
         own = [group for group in groups if group.run == run.label]
         for other in (group for group in groups if group.run != run.label and len(group.values)):
-            ax.stairs(_heights(other.values, bins), bins, color="0.8", lw=0.5)
+            _histogram(ax, other, decades, color="0.8", lw=0.5, fill=False)
         for group in own:
-            _outline(ax, group, bins, group.part)
-        said = "\n".join(f"{group.part}: {_said(group)}".removeprefix(": ") for group in own)
+            _outline(ax, group, decades, group.part)
+        said = "\n".join(f"{group.part}: {group.said}".removeprefix(": ") for group in own)
         ax.set_title(run.label, pad=4 + 8 * len(own))
         ax.text(0.5, 1.03, said, transform=ax.transAxes, ha="center", va="bottom", fontsize=6.5)
-    axes[0].set_xscale("log")
-    axes[0].set_ylim(bottom=0)
-    outer_labels(axes, labels[0].replace(" of the loss gradient", ""), labels[1])
+    outer_labels(axes, f"{norm} {UNIT}", SHARE)
     styles = "; solid: correct, dashed: wrong" if any(group.part for group in groups) else ""
-    footnote(drawn, f"gray: the other models{styles}; {_note(runs, groups)}")
-    return drawn
+    footnote(drawn, f"gray: the other models{styles}; {_note(groups)}", runs)
+    return drawn or axes[0]
 
 
 def _groups(runs: Sequence[Run], column: str, by: str) -> list[Group]:
@@ -103,33 +116,36 @@ def _groups(runs: Sequence[Run], column: str, by: str) -> list[Group]:
     return groups
 
 
-def _outline(ax: Axes, group: Group, bins: NDArray, label: str) -> None:
+def _outline(ax: Axes, group: Group, decades: NDArray, label: str) -> None:
     if not len(group.values):
         ax.plot([], [], color=group.color, ls=group.style, label=label)
         return
-    share = _heights(group.values, bins)
-    ax.stairs(share, bins, color=group.color, ls=group.style, lw=1.2, label=label)
-    ax.stairs(share, bins, color=group.color, alpha=0.15, fill=True, lw=0)
+    middles, heights = _histogram(ax, group, decades, color=group.color, ls=group.style, alpha=0.15, label=label)
+    edges = 10**decades
+    record(ax, "bin", group.name, x=middles, y=heights, low=edges[:-1], high=edges[1:])
     mean, low, high = mean_interval(group.values)
     ax.axvline(mean, color=group.color, ls=group.style, lw=0.6)
     if np.isfinite(low):
         # A limit of zero or less has no place on a logarithmic axis.
-        ax.axvspan(max(low, bins[0]), high, color=group.color, alpha=0.2, lw=0)
+        low = max(low, edges[0])
+        ax.axvspan(low, high, color=group.color, alpha=0.2, lw=0)
+    record(ax, "interval", group.name, x=mean, low=low, high=high, text=group.said)
 
 
-def _heights(values: NDArray, bins: NDArray) -> NDArray:
-    share = np.histogram(values, bins)[0].astype(float)
-    return share / share.max()
+def _histogram(ax: Axes, group: Group, decades: NDArray, **look: object) -> tuple[NDArray, NDArray]:
+    """Draw bins as shares of the fullest one; returns their middles and heights."""
+    import seaborn as sns
+
+    counts = np.histogram(np.log10(group.values), decades)[0]
+    heights, middles = counts / counts.max(), 10 ** ((decades[1:] + decades[:-1]) / 2)
+    # On an axis that is logarithmic already, seaborn takes exponents.
+    bins = {"bins": len(counts), "binrange": (decades[0], decades[-1])}
+    sns.histplot(x=middles, weights=heights, element="step", ax=ax, **bins, **look)
+    return middles, heights
 
 
-def _said(group: Group) -> str:
-    if not len(group.values):
-        return "none"
-    return f"{group.values.mean():.3g} ± {group.values.std():.3g}, n = {len(group.values):,}"
-
-
-def _note(runs: Sequence[Run], groups: Sequence[Group]) -> str:
+def _note(groups: Sequence[Group]) -> str:
     left_out = {f"{group.run} {group.part}".strip(): group.left_out for group in groups if group.left_out}
     gone = ", ".join(f"{name} {count:,}" for name, count in left_out.items())
     zeros = f"; images without a positive, finite gradient left out: {gone}" if gone else ""
-    return f"{images_of(runs)}; mean ± standard deviation; upright lines: means with 95 % intervals{zeros}"
+    return f"mean ± standard deviation; upright lines: means with 95 % intervals{zeros}"

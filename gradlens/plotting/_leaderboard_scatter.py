@@ -5,13 +5,13 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
 from gradlens.core.names import unknown
 from gradlens.core.registry import figure
 from gradlens.core.types import UserError
-from gradlens.plotting._labels import place_labels
-from gradlens.plotting.panels import footnote, one_panel
+from gradlens.plotting.panels import footnote, one_panel, record
 from gradlens.plotting.style import COLORS
 from gradlens.runs.families import family_of
 from gradlens.runs.record import Run
@@ -20,6 +20,12 @@ from gradlens.stats.association import FEWEST_FAMILIES, FEWEST_MODELS, family_bo
 # Families differ in shape too, since a print or an eye may not tell them by colour.
 MARKERS = "osD^vP*"
 WIDE = 20
+# Of a name beside its mark: offsets in points with their alignment, the most readable first.
+PLACES = (
+    *((4, 0, "left", "center"), (-4, 0, "right", "center"), (0, 4, "center", "bottom"), (0, -4, "center", "top")),
+    *((3, 3, "left", "bottom"), (3, -3, "left", "top"), (-3, 3, "right", "bottom"), (-3, -3, "right", "top")),
+)
+MARK = 3.0
 
 
 @figure
@@ -43,6 +49,7 @@ def leaderboard_scatter(
     for k, family in enumerate(dict.fromkeys(families)):
         x, y = points[families == family].T
         ax.plot(x, y, MARKERS[k % len(MARKERS)], color=COLORS[k % len(COLORS)], ms=4.5, mew=0, label=family)
+    record(ax, "scatter", families, x=points[:, 0], y=points[:, 1], text=[run.label for run in shown])
     _finish(ax, [_title(shown, name) for name in names], points, families)
     note = _note(families, [run.label for run, there in zip(runs, known, strict=True) if not there])
     footnote(own, note)
@@ -99,3 +106,38 @@ def _note(families: NDArray, absent: Sequence[str]) -> str:
     counted = f"n = {models} model{'s' * (models != 1)} of {groups} famil{'ies' if groups != 1 else 'y'}"
     said = f"{counted}; ρ: Spearman's, 95 % interval by bootstrap over families"
     return f"{said}; a number is missing for {', '.join(absent)}" if absent else said
+
+
+def place_labels(ax: Axes, points: NDArray, texts: Sequence[str], size: float = 6) -> int:
+    """Write each text beside its point ``(N, 2)`` where there is room; returns how many found none.
+
+    Call it last: room is what the axes, the marks and the texts so far leave.
+    """
+    drawn = ax.get_figure(root=True)
+    assert drawn is not None
+    drawn.draw_without_rendering()
+    pixels = MARK * drawn.dpi / 72
+    taken = [Bbox([(x - pixels, y - pixels), (x + pixels, y + pixels)]) for x, y in ax.transData.transform(points)]
+    left_out = 0
+    for k, text in enumerate(texts):
+        others = taken[:k] + taken[k + 1 :]
+        box = _place(ax, points[k], text, size, others)
+        left_out += box is None
+        taken += [box] if box else []
+    return left_out
+
+
+def _place(ax: Axes, point: NDArray, text: str, size: float, taken: Sequence[Bbox]) -> Bbox | None:
+    """The box of the text at the first free place; None, and nothing written, where there is none."""
+    for dx, dy, horizontal, vertical in PLACES:
+        label = ax.annotate(
+            text, (point[0], point[1]), (dx, dy), textcoords="offset points", fontsize=size, ha=horizontal, va=vertical
+        )
+        # Else the layout would shrink the axes after the room was measured.
+        label.set_in_layout(False)
+        box = label.get_window_extent()
+        inside = ax.bbox.contains(box.x0, box.y0) and ax.bbox.contains(box.x1, box.y1)
+        if inside and not any(box.overlaps(other) for other in taken):
+            return box
+        label.remove()
+    return None

@@ -2,13 +2,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pandas as pd
 from matplotlib.figure import Figure
 
 from gradlens.core.registry import figure
 from gradlens.core.types import UserError
-from gradlens.plotting._accuracy_over_epochs import accuracy_over_epochs, colors_of_labels, column_of, evaluated_on
-from gradlens.plotting._curves import banded_line, by_label, legend_columns, of_seeds, over_seeds, seeds_text
-from gradlens.plotting.panels import footnote, new_figure
+from gradlens.plotting._trainings import colored, draw_accuracies, evaluated_on, over_seeds, seeds_text
+from gradlens.plotting.panels import curve, footnote, legend_columns, new_figure
 from gradlens.runs.history import History
 
 # Columns of the history, and their axes.
@@ -16,7 +16,6 @@ PANELS = {"loss": "train loss (nats)", "weight": "penalty weight", "lr": "learni
 
 
 @figure
-@of_seeds
 def learning_curves(histories: Sequence[History]) -> Figure:
     """Loss, clean and robust accuracy, weight of the penalty and learning rate after each epoch.
 
@@ -24,15 +23,14 @@ def learning_curves(histories: Sequence[History]) -> Figure:
     """
     drawn, axes = new_figure(2, 2, height=1.6, sharex=True)
     loss, accuracy, *rest = axes.flat
-    accuracy_over_epochs(histories, accuracy)
-    handles = accuracy.get_legend().legend_handles
-    accuracy.get_legend().remove()
+    handles = draw_accuracies(accuracy, histories)
     for ax, (column, title) in zip((loss, *rest), PANELS.items(), strict=True):
-        for color, group in zip(colors_of_labels(histories), by_label(histories).values(), strict=True):
-            if column not in group[0].frame:
-                raise UserError(f"the history of {group[0].label} has no column '{column}'; train again")
-            epoch, values = column_of(group, column)
-            banded_line(ax, epoch, over_seeds(values), color, label=seeds_text(group))
+        for color, group in colored(histories):
+            absent = next((history.label for history in group if column not in history.frame), None)
+            if absent:
+                raise UserError(f"the history of {absent} has no column '{column}'; train again")
+            frame = pd.concat([history.frame for history in group])
+            curve(ax, seeds_text(group), *over_seeds(frame["epoch"], frame[column]), color=color)
         ax.set(ylabel=title)
         ax.set_ylim(bottom=0)
         ax.ticklabel_format(axis="y", scilimits=(-2, 4), useMathText=True)

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import matplotlib as mpl
 import numpy as np
@@ -17,29 +17,21 @@ from gradlens.plotting._conditional_medians import conditional_medians
 from gradlens.plotting._edge_concentration import MEASURES, draw_measure
 from gradlens.plotting._edge_profile import edge_profile
 from gradlens.plotting._gradient_norm_distribution import gradient_norm_distribution
-from gradlens.plotting._headline import headline_rows, write_table
-from gradlens.plotting.panels import (
-    class_of,
-    common_examples,
-    corner,
-    example,
-    footnote,
-    heading,
-    images_of,
-    need_columns,
-    picture,
-)
-from gradlens.plotting.signed import in_gray
-from gradlens.plotting.style import COLORS, MUTED
+from gradlens.plotting.panels import HANDED_OVER, footnote, need_columns, record
+from gradlens.plotting.pictures import class_of, common_examples, corner, example, heading, in_gray, picture
+from gradlens.plotting.style import MUTED
+from gradlens.runs.readings import readings
 from gradlens.runs.record import Run
 
 # Height of the pictures over the width, and of the other panels in inches.
 PICTURES, HEIGHTS = 0.38, {"curves": 1.6, "edges": 0.9, "table": 1.2}
 # From this width on, in inches, two panels stand beside each other.
 WIDE = 4.5
-NOTE = "gradients: one scale an image, its 99 % quantile of |g|; dashed and open: null, the edges of other images"
+NOTE = "gradients: one scale an image, its 99 % quantile of |g|; gray halves: null, the edges of other images"
+# Rows of numbers in a block.
+ROWS = 8
+EMPTY = [("", "", "")] * ROWS
 Panel = Callable[[Run, Axes], object]
-OUTCOMES = {"all": None, "correct": "correct", "wrong": "not correct"}
 
 
 @figure
@@ -51,7 +43,7 @@ def model_card(runs: Sequence[Run], images: int = 6) -> Figure:
     if len(runs) != 1:
         raise UserError(f"model_card is the page of one model, and {len(runs)} runs are given; draw one for each")
     run, width = runs[0], mpl.rcParams["figure.figsize"][0]
-    rows = _rows(2 if width >= WIDE else 1)
+    rows = _rows(run, 2 if width >= WIDE else 1)
     heights = [PICTURES * width, *(HEIGHTS[kind] for kind, _ in rows)]
     drawn = Figure(figsize=(width, sum(heights) + 0.5), layout="constrained")
     grid = drawn.add_gridspec(len(heights), 1, height_ratios=heights)
@@ -59,19 +51,21 @@ def model_card(runs: Sequence[Run], images: int = 6) -> Figure:
     for k, (_, panels) in enumerate(rows, 1):
         _panels(drawn, grid[k], run, panels)
     drawn.suptitle(_title(run), fontsize=8, ha="left", x=0.01)
-    footnote(drawn, f"{images_of(runs)}; {NOTE}")
+    footnote(drawn, NOTE, runs)
     return drawn
 
 
-def _rows(across: int) -> list[tuple[str, Sequence[Panel]]]:
+def _rows(run: Run, across: int) -> list[tuple[str, Sequence[Panel]]]:
     """The panels below the pictures, so many beside each other; small ones twice as many."""
-    edges = [_edges(column) for column in MEASURES]
-    groups = (("curves", [_size, _channels], 1), ("edges", edges, 2), ("curves", [_profile, _medians], 1))
+    edges, told = [_edges(column) for column in MEASURES], headline_rows(run)
+    tables = [_table(told[k : k + ROWS]) for k in range(0, max(len(told), ROWS * across), ROWS)]
+    curves, more = [_size, _channels], [_profile, _medians]
+    groups = (("curves", curves, 1), ("edges", edges, 2), ("curves", more, 1), ("table", tables, 1))
     rows: list[tuple[str, Sequence[Panel]]] = []
     for kind, panels, small in groups:
         step = across * small
         rows += [(kind, panels[k : k + step]) for k in range(0, len(panels), step)]
-    return [*rows, ("table", [_table])]
+    return rows
 
 
 def _gallery(drawn: Figure, place: SubplotSpec, run: Run, images: int) -> None:
@@ -87,7 +81,9 @@ def _gallery(drawn: Figure, place: SubplotSpec, run: Run, images: int) -> None:
         picture(above, image)
         heading(above, class_of(run, index))
         picture(below, in_gray(gradient))
-        corner(below, f"L1 {np.abs(gradient).sum():.3g}")
+        size = f"L1 {np.abs(gradient).sum():.3g}"
+        corner(below, size)
+        record(below, "text", run.label, panel=f"image {index}", text=size)
 
 
 def _panels(drawn: Figure, place: SubplotSpec, run: Run, panels: Sequence[Panel]) -> None:
@@ -105,6 +101,7 @@ def _panels(drawn: Figure, place: SubplotSpec, run: Run, panels: Sequence[Panel]
         failed = {drawn.add_subplot(place): next(iter(failed.values()))}
     for ax, text in failed.items():
         ax.clear()
+        HANDED_OVER.pop(ax, None)
         _say(ax, text)
 
 
@@ -121,16 +118,7 @@ def _say(ax: Axes, text: str) -> None:
 
 
 def _size(run: Run, ax: Axes) -> None:
-    """All, correct and wrong images, each as if it were a run of its own."""
-    need_columns([run], ["l1"], "sample_asymmetry")
-    shown = OUTCOMES if "correct" in run.samples else {"all": None}
-    parts = [run.select(where) for where in shown.values()]
-    display = [{"model": {"display": {"color": color}}} for color in ("#000000", *COLORS)]
-    named = [
-        replace(part, summary={"model": name}, provenance=colored)
-        for part, name, colored in zip(parts, shown, display, strict=False)
-    ]
-    gradient_norm_distribution(named, ax)
+    gradient_norm_distribution([run], ax, by="correct" if "correct" in run.samples else "all")
     ax.set_xlabel("L1 norm (nats per unit pixel)")
 
 
@@ -142,7 +130,8 @@ def _channels(run: Run, ax: Axes) -> None:
 def _edges(column: str) -> Callable[[Run, Axes], None]:
     def panel(run: Run, ax: Axes) -> None:
         need_columns([run], [column, f"{column}_null"], "edge_concentration")
-        draw_measure(np.array([ax]), [run], column)
+        draw_measure(ax, [run], column)
+        ax.tick_params(labelleft=False)
 
     return panel
 
@@ -158,8 +147,29 @@ def _medians(run: Run, ax: Axes) -> None:
     ax.set_xlabel(ax.get_xlabel().replace(" (nats per unit pixel)", ""))
 
 
-def _table(run: Run, ax: Axes) -> None:
-    write_table(ax, headline_rows(run), blocks=2 if mpl.rcParams["figure.figsize"][0] >= WIDE else 1)
+def _table(rows: Sequence[tuple[str, str, str]]) -> Panel:
+    """Titles, values and intervals as three columns of text."""
+
+    def panel(_: Run, ax: Axes) -> None:
+        ax.set_axis_off()
+        columns = zip(("", "", "95 % interval" if rows else ""), *rows, *EMPTY[len(rows) :], strict=True)
+        for lines, x, align in zip(columns, (0, 0.62, 0.97), ("left", "right", "right"), strict=True):
+            ax.text(x, 1, "\n".join(lines), transform=ax.transAxes, ha=align, va="top", fontsize=6, linespacing=1.6)
+        record(ax, "text", [row[0] for row in rows], text=[" ".join(row[1:]).strip() for row in rows])
+
+    return panel
+
+
+def headline_rows(run: Run) -> list[tuple[str, str, str]]:
+    """Title, value and 95 % interval of accuracy and of what the analyzers read first."""
+    rows = []
+    for reading in readings([run]):
+        value, low, high, _ = reading.values[0]
+        # Those that belong to the number above them are left to the tables.
+        if reading.known and not reading.depth:
+            limits = f"{low:.3g} … {high:.3g}" if math.isfinite(low) else ""
+            rows.append((reading.title.partition(" [")[0], f"{value:.3g}", limits))
+    return rows
 
 
 def _title(run: Run) -> str:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,9 +12,15 @@ from matplotlib.ticker import NullLocator
 
 from gradlens.core.registry import figure
 from gradlens.core.types import UserError
-from gradlens.plotting._accuracy_over_epochs import ACCURACIES, check_same_evaluation, robust_text
-from gradlens.plotting._curves import banded_line, by_label, clean_and_robust, of_seeds, percent_over_seeds, seeds_text
-from gradlens.plotting.panels import footnote, one_panel
+from gradlens.plotting._trainings import (
+    ACCURACIES,
+    by_label,
+    check_same_evaluation,
+    clean_and_robust,
+    percent_over_seeds,
+    seeds_text,
+)
+from gradlens.plotting.panels import curve, footnote, one_panel, record
 from gradlens.plotting.style import COLORS
 from gradlens.runs.history import History
 
@@ -23,7 +30,6 @@ WIDE = 10
 
 
 @figure
-@of_seeds
 def penalty_weight_sweep(histories: Sequence[History], ax: Axes | None = None) -> Axes:
     """Accuracy on val after the last epoch against the penalty's weight, clean solid and under PGD-10 dashed.
 
@@ -41,10 +47,10 @@ def penalty_weight_sweep(histories: Sequence[History], ax: Axes | None = None) -
     own, ax = one_panel(ax)
     baselines = by_label(history for history in done if not history.config.get("penalty"))
     colors = itertools.cycle(COLORS)
-    handles = [_draw_curve(ax, curve, label, next(colors)) for label, curve in curves.items()]
+    handles = [_draw_curve(ax, group, label, next(colors)) for label, group in curves.items()]
     handles += [_draw_baseline(ax, group, next(colors)) for group in baselines.values()]
-    handles += clean_and_robust(robust_text(histories))
-    _finish(ax, sorted({h.config["weight"] for curve in curves.values() for h in curve}), handles)
+    handles += clean_and_robust(histories)
+    _finish(ax, sorted({h.config["weight"] for group in curves.values() for h in group}), handles)
     footnote(own, _note(histories, curves))
     return ax
 
@@ -68,22 +74,20 @@ def _name(recipe: dict[str, Any], differing: Sequence[str]) -> str:
     return ", ".join(f"{key}={recipe[key]}" for key in differing)
 
 
-def _draw_curve(ax: Axes, curve: Sequence[History], label: str, color: str) -> Line2D:
-    weights = sorted({history.config["weight"] for history in curve})
-    lines = []
+def _draw_curve(ax: Axes, group: Sequence[History], label: str, color: str) -> Line2D:
+    weights, lines = [history.config["weight"] for history in group], []
     for column, (style, condition) in ACCURACIES.items():
-        limits = [
-            percent_over_seeds([[_last(h, column)] for h in curve if h.config["weight"] == w])[:, 0] for w in weights
-        ]
-        lines.append(banded_line(ax, weights, np.array(limits).T, color, style, label + condition, marker="o"))
+        found = percent_over_seeds(weights, [_last(history, column) for history in group])
+        lines.append(curve(ax, label + condition, *found, color=color, ls=style, marker="o"))
     return lines[0]
 
 
 def _draw_baseline(ax: Axes, group: list[History], color: str) -> Line2D:
     lines = []
     for column, (style, condition) in ACCURACIES.items():
-        mean = float(percent_over_seeds([[_last(history, column)] for history in group])[0, 0])
-        lines.append(ax.axhline(mean, color=color, ls=style, lw=0.8, label=seeds_text(group) + condition))
+        mean, name = 100 * float(np.mean([_last(history, column) for history in group])), seeds_text(group) + condition
+        lines.append(ax.axhline(mean, color=color, ls=style, lw=0.8, label=name))
+        record(ax, "line", name, y=mean)
     return lines[0]
 
 
@@ -103,14 +107,8 @@ def _finish(ax: Axes, weights: list[float], handles: list[Line2D]) -> None:
 
 
 def _note(histories: Sequence[History], curves: dict[str, list[History]]) -> str:
-    seeds = sorted(
-        {_seeds(curve, weight) for curve in curves.values() for weight in {h.config["weight"] for h in curve}}
-    )
-    bands = ", bands: 95 % t-intervals of the mean" if seeds[-1] > 1 else ""
-    said = f"after the last epoch; seeds a weight: {' to '.join(map(str, dict.fromkeys((seeds[0], seeds[-1]))))}{bands}"
+    seeds = {count for group in curves.values() for count in Counter(h.config["weight"] for h in group).values()}
+    bands = ", bands: 95 % t-intervals of the mean" if max(seeds) > 1 else ""
+    said = f"after the last epoch; seeds a weight: {' to '.join(map(str, sorted({min(seeds), max(seeds)})))}{bands}"
     unfinished = [f"weight {h.config['weight']:g}, seed {h.config['seed']}" for h in histories if not h.finished]
     return f"{said}; left out, unfinished or diverged: {' and '.join(unfinished)}" if unfinished else said
-
-
-def _seeds(curve: Sequence[History], weight: float) -> int:
-    return sum(history.config["weight"] == weight for history in curve)

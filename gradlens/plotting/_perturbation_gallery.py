@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from gradlens.core.registry import figure
 from gradlens.core.types import UserError
-from gradlens.plotting.panels import class_of, corner, example_grid, footnote, one_setting, picture
-from gradlens.plotting.signed import in_gray, scale_of
+from gradlens.plotting.panels import one_setting
+from gradlens.plotting.pictures import gallery, in_gray, paths_of, scale_of
 from gradlens.runs.record import Run
 
 OUTCOMES = ("withstands", "breaks", "wrong before")
@@ -26,27 +26,20 @@ def perturbation_gallery(runs: Sequence[Run], images: int = 4) -> Figure:
     if len(attacks) > 1:
         raise UserError(f"the runs hold perturbations of different attacks: {' and '.join(sorted(attacks))}")
     chosen = _common(runs, setting, images)
-    names = ["image", *(run.label for run in runs)]
-    drawn, rows = example_grid([class_of(runs[0], index) for index in chosen], names)
-    for row, index in zip(rows, chosen, strict=True):
+
+    def cells(index: int) -> list[tuple[NDArray, str]]:
         kept = [_kept(run, setting, index) for run in runs]
-        picture(row[0], kept[0][0])
         shared = scale_of(*(delta for _, delta, _ in kept))
-        for ax, (_, delta, outcome) in zip(row[1:], kept, strict=True):
-            picture(ax, in_gray(delta, shared))
-            corner(ax, outcome)
+        return [(in_gray(delta, shared), outcome) for _, delta, outcome in kept]
+
     scale = "gray is zero, one scale a row: the 99 % quantile of all models' perturbations"
-    footnote(drawn, f"n = {len(chosen)} images; attack: {attacks.pop().replace(',', ', ')}; {scale}")
-    return drawn
+    note = f"n = {len(chosen)} images; attack: {attacks.pop().replace(',', ', ')}; {scale}"
+    return gallery(runs, chosen, lambda index: _kept(runs[0], setting, index)[0], cells, note)
 
 
 def _common(runs: Sequence[Run], setting: str, images: int) -> list[int]:
     """Indices of the first images of the rows that every run keeps, and that are the same in all."""
-    paths = [dict(zip(run.samples["index"], run.samples["path"], strict=True)) for run in runs]
-    kept = [
-        {i: path[i] for i in run.arrays[f"{setting}/index"].tolist() if i in path}
-        for run, path in zip(runs, paths, strict=True)
-    ]
+    kept = [paths_of(run, run.arrays[f"{setting}/index"]) for run in runs]
     common = [index for index, path in kept[0].items() if all(other.get(index) == path for other in kept)][:images]
     if not common:
         raise UserError("the runs keep perturbations of no common image; analyze them on the same data and --limit")

@@ -1,5 +1,8 @@
+"""A figure → its file, the same each time and at most 2 MB, and a caption to start from."""
+
 from __future__ import annotations
 
+import inspect
 import io
 import math
 from collections.abc import Iterator, Sequence
@@ -12,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
 from gradlens.core.files import write_atomically
+from gradlens.core.registry import figure as figures
 from gradlens.core.types import UserError
 from gradlens.plotting.style import paper_style
 from gradlens.runs.history import History
@@ -21,8 +25,6 @@ FORMATS = ("pdf", "png", "svg")
 MOST_BYTES = 2_000_000
 # Dots an inch of pictures and dense marks, fewer where the file would be larger than that.
 MOST_DPI, LEAST_DPI = 300, 72
-# What a dot of a picture takes in a file, of its three bytes: less for photographs, more for noise.
-BYTES_A_DOT = 2.0
 
 
 def save(figure: Figure, path: str | Path, runs: Sequence[Run] | Sequence[History] = ()) -> Path:
@@ -33,7 +35,7 @@ def save(figure: Figure, path: str | Path, runs: Sequence[Run] | Sequence[Histor
     file = Path(path)
     suffix = check_format(file)
     with _laid_out(figure):
-        dpi = _first_dpi(figure)
+        dpi = float(MOST_DPI)
         content = _rendered(figure, suffix, dpi, runs)
         while len(content) > MOST_BYTES and dpi > LEAST_DPI:
             dpi *= 0.93 * math.sqrt(MOST_BYTES / len(content))
@@ -83,18 +85,6 @@ def _round_places(figure: Figure) -> None:
         ax.set_in_layout(arranged)
 
 
-def _first_dpi(figure: Figure) -> float:
-    """What is likely to do, so that a large figure is not written twice in vain."""
-    shown = [ax for ax in figure.axes if ax.images and ax.get_visible()]
-    dots = sum(math.prod(ax.images[0].get_size()) for ax in shown)
-    if 2 * dots * BYTES_A_DOT < MOST_BYTES:
-        # Larger pictures of the same pixels take hardly more.
-        return MOST_DPI
-    places = [ax.get_window_extent() for ax in shown]
-    area = sum(place.width * place.height for place in places) / figure.dpi**2
-    return min(MOST_DPI, math.sqrt(MOST_BYTES / BYTES_A_DOT / area))
-
-
 def _rendered(figure: Figure, suffix: str, dpi: float, runs: Sequence[Run] | Sequence[History]) -> bytes:
     stream = io.BytesIO()
     figure.savefig(stream, format=suffix, dpi=dpi, metadata=_metadata(figure, suffix, runs))
@@ -110,3 +100,39 @@ def _metadata(figure: Figure, suffix: str, runs: Sequence[Run] | Sequence[Histor
     if suffix == "png":
         return {"Title": title, "Description": subject, "Software": None}
     return {"Title": title, "Description": subject, "Keywords": hashes, "Date": None}
+
+
+def caption(figure: Figure, runs: Sequence[Run] | Sequence[History], where: str | None = None) -> str:
+    """A caption to start from: what is drawn, of which models and data, and the figure's notes (n, intervals, scales).
+
+    figure, runs: what ``draw`` returned and was given. where: the condition that the images met.
+    """
+    name = str(figure.get_label()).partition(":")[0]
+    said = [_claim(figures[name]) if name in figures else "", _subjects(runs)]
+    if where:
+        said.append(f"Only images with {where}")
+    said += " ".join(figure.get_supxlabel().split()).split("; ")
+    return " ".join(_sentence(part) for part in said if part)
+
+
+def _claim(method: object) -> str:
+    """The first paragraph of a docstring, on one line."""
+    return " ".join((inspect.getdoc(method) or "").split("\n\n")[0].split()).replace("``", "")
+
+
+def _subjects(runs: Sequence[Run] | Sequence[History]) -> str:
+    """Models and their data, these once where all share them; of trainings, how many seeds."""
+    labels = [run.label for run in runs]
+    if not all(isinstance(run, Run) for run in runs):
+        return "Trainings: " + ", ".join(f"{label} (n = {labels.count(label)})" for label in dict.fromkeys(labels))
+    data = [str(run.summary.get("data") or "unnamed data") for run in runs]
+    head = f"Model{'s' * (len(runs) > 1)}: "
+    if len(set(data)) == 1:
+        return f"{head}{', '.join(labels)}; data: {data[0]}"
+    return head + ", ".join(f"{label} on {name}" for label, name in zip(labels, data, strict=True))
+
+
+def _sentence(text: str) -> str:
+    text = text.strip().rstrip(".")
+    # n is a symbol.
+    return f"{text}." if text[:2] in ("n ", "n:") else f"{text[:1].upper()}{text[1:]}."

@@ -1,32 +1,38 @@
-"""What figures share: finding columns and examples in runs, and drawing small pictures."""
+"""What figures share: panels of a venue's width, the columns they need of a run, and the numbers they hand over."""
 
 from __future__ import annotations
 
+import shlex
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+from numpy.typing import ArrayLike, NDArray
 
 from gradlens.core.names import Name
 from gradlens.core.types import UserError
-from gradlens.plotting._looks import looks
-from gradlens.plotting._needs import command_for
 from gradlens.runs.record import Run
 
 # More curves than this in one panel hide each other.
 MOST_IN_ONE = 4
 # No panel of several is narrower than this, in inches.
 NARROWEST = 1.6
-# Of small type that fit into an inch.
-CHARACTERS = 16
-# Sides of pictures, in inches.
-SMALLEST_CELL, LARGEST_CELL = 0.85, 1.15
+# Inches of a legend's entry; characters of small type that fit into an inch.
+ENTRY, CHARACTERS = 1.35, 16
+COLUMNS = ("panel", "xlabel", "ylabel", "series", "kind", "x", "y", "low", "high", "text")
+MODEL_FLAGS = ("arch", "activation", "weights", "mean", "std", "normalized", "num_classes", "trust_pickle")
+DATA_FLAGS = ("split", "root", "limit", "labels", "subset", "class_map", "class_order")
+DEFAULTS = {"weights": "auto", "split": "val"}
+# Kept beside the panels and not read back from their marks; gone when a panel is.
+HANDED_OVER: WeakKeyDictionary[Axes, list[pd.DataFrame]] = WeakKeyDictionary()
 
 
 def new_figure(
@@ -51,14 +57,21 @@ def one_panel(ax: Axes | None, rest: float = 0.0) -> tuple[Figure | None, Axes]:
     return figure, axes[0, 0]
 
 
-def small_multiples(count: int, height: float = 1.0, rest: float = 0.9, **options: Any) -> tuple[Figure, list[Axes]]:
-    """A figure of ``count`` panels in as many equal rows as its width needs; the scales are shared."""
+def a_panel_each(
+    runs: Sequence[Run], ax: Axes | None = None, height: float = 1.0, rest: float = 0.9
+) -> tuple[Figure | None, list[Axes]]:
+    """A figure of a panel a run in as many equal rows as its width needs, the scales shared; or a caller's axes."""
+    if ax is not None and len(runs) > 1:
+        raise UserError(f"the figure draws a panel a model; {len(runs)} runs do not fit into one ax")
+    if ax is not None:
+        return None, [ax]
+    count = len(runs)
     full, usual = mpl.rcParams["figure.figsize"]
     rows = -(-count // max(1, int(full // NARROWEST)))
     columns = -(-count // rows)
     # One row is as high as any other figure.
     row = height if rows > 1 else max(height, usual - rest)
-    figure, axes = new_figure(rows, columns, height=row, rest=rest, sharex=True, sharey=True, **options)
+    figure, axes = new_figure(rows, columns, height=row, rest=rest, sharex=True, sharey=True)
     for ax in axes.flat[count:]:
         ax.set_visible(False)
     for ax in axes.flat[max(0, count - columns) : count]:
@@ -66,127 +79,34 @@ def small_multiples(count: int, height: float = 1.0, rest: float = 0.9, **option
     return figure, list(axes.flat[:count])
 
 
-def example_grid(classes: Sequence[str], names: Sequence[str]) -> tuple[Figure, list[NDArray]]:
-    """A figure of square pictures, and for each image its axes, one for each of ``names``.
-
-    A row an image, two or more in a row where they fit; where pictures would get tiny, a column an image.
-    """
-    full = mpl.rcParams["figure.figsize"][0]
-    if full / len(names) < SMALLEST_CELL / 1.4:
-        figure, axes = new_figure(len(names), len(classes), cell=LARGEST_CELL, rest=0.4)
-        for ax, name in zip(axes[0], classes, strict=True):
-            heading(ax, name)
-        for ax, name in zip(axes[:, 0], names, strict=True):
-            ax.set_ylabel(_wrapped(ax, name))
-        return figure, list(axes.T)
-    rows = -(-len(classes) // max(1, int(full // (SMALLEST_CELL * len(names)))))
-    blocks = -(-len(classes) // rows)
-    figure, axes = new_figure(rows, blocks * len(names), cell=LARGEST_CELL, rest=0.4)
-    places = [axes[k % rows, (k // rows) * len(names) :][: len(names)] for k in range(blocks * rows)]
-    for k, place in enumerate(places):
-        for ax, name in zip(place, names, strict=True):
-            ax.set_visible(k < len(classes))
-            if k % rows == 0:
-                heading(ax, name)
-        place[0].set_ylabel(classes[k] if k < len(classes) else "")
-    return figure, list(places[: len(classes)])
-
-
 def outer_labels(axes: Sequence[Axes], xlabel: str, ylabel: str) -> None:
     """Label small multiples where they end: below the last of each column, left of the first of each row."""
-    columns = axes[0].get_gridspec().ncols  # type: ignore[union-attr]
+    grid = axes[0].get_gridspec()
+    columns = grid.ncols if grid else 1
     # Beside its neighbour's, a long label needs a second line for its unit.
-    broken = xlabel.replace(" (", "\n(") if len(xlabel) > CHARACTERS * _cell(axes[0]) else xlabel
-    for ax in axes[-columns:]:
-        ax.set_xlabel(broken)
-    for ax in axes[::columns]:
-        ax.set_ylabel(ylabel)
+    broken = xlabel.replace(" (", "\n(") if len(xlabel) > CHARACTERS * cell_width(axes[0]) else xlabel
+    for k, ax in enumerate(axes):
+        ax.set_xlabel(broken if k >= len(axes) - columns else "")
+        ax.set_ylabel(ylabel if k % columns == 0 else "")
 
 
-def need_columns(runs: Sequence[Run], columns: Sequence[str], analyzer: str) -> None:
-    """Refuse runs that lack the numbers which a figure draws, and say what measures them."""
-    for run in runs:
-        for name in columns:
-            if name not in run.samples:
-                raise UserError(f"run {run.label} has no column '{name}'; measure it: {command_for(run, analyzer)}")
-            if not pd.api.types.is_numeric_dtype(run.samples[name]):
-                raise UserError(f"column '{name}' of run {run.label} holds text; wanted numbers: analyze again")
+def few_ticks(ax: Axes) -> None:
+    """Below two decades, where a logarithmic axis labels one tick or writes its minor ones over each other."""
+    low, high = ax.get_xlim()
+    if high < 100 * low:
+        locator = LogLocator(subs=(1, 2, 5)) if high > 4 * low else MaxNLocator(3, steps=[1, 2, 5, 10])
+        ticks = [tick for tick in locator.tick_values(low, high) if low <= tick <= high]
+        ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        ax.xaxis.set_minor_locator(NullLocator())
+        ax.set_xlim(low, high)
 
 
-def need_array(run: Run, name: str, analyzer: str) -> NDArray:
-    """An array of a run, or what measures it; refused when rows were left out, which a total cannot follow."""
-    if name in run.arrays and len(run.samples) < run.summary.get("images", 0):
-        raise UserError(f"'{name}' is a total over all images of run {run.label}, not of some; leave the condition out")
-    if name not in run.arrays:
-        raise UserError(f"run {run.label} has no array '{name}'; measure it: {command_for(run, analyzer)}")
-    return run.arrays[name]
+def legend_columns(entries: int) -> int:
+    """How many entries fit beside each other above a figure of the style's width."""
+    return max(1, min(entries, int(mpl.rcParams["figure.figsize"][0] // ENTRY)))
 
 
-def common_examples(runs: Sequence[Run], images: int) -> list[int]:
-    """Indices of the first images whose gradients every run keeps, of those that its rows still name."""
-    kept = [_kept(run) for run in runs]
-    common = [i for i in kept[0] if all(i in k for k in kept)][:images]
-    if not common:
-        raise UserError("the runs keep no common example; make them with: gradlens examples CKPT… --images IDS -o RUN")
-    for run, paths in zip(runs, kept, strict=True):
-        other = next((i for i in common if paths[i] != kept[0][i]), None)
-        if other is not None:
-            raise UserError(
-                f"image {other} is {kept[0][other]} in run {runs[0].label} and {paths[other]} in {run.label}; "
-                "draw runs of the same data"
-            )
-    return common
-
-
-def _kept(run: Run) -> dict[int, str]:
-    """The path of each kept example by its index."""
-    rows = run.samples.set_index("index")["path"] if {"index", "path"} <= set(run.samples) else {}
-    return {i: str(rows[i]) for i in run.examples.get("index", np.array([], int)).tolist() if i in rows}
-
-
-def example(run: Run, index: int) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """One kept image ``(H, W, 3)`` and its gradient ``(H, W, 3)`` per unit pixel."""
-    row = int(np.flatnonzero(run.examples["index"] == index)[0])
-    gradient = run.examples["gradient"][row].astype(np.float64) * run.examples["scale"][row]
-    return run.examples["image"][row].astype(np.float32).transpose(1, 2, 0), gradient.transpose(1, 2, 0)
-
-
-def colors_of(runs: Sequence[Run]) -> list[str]:
-    """A colour for each run: the one its manifest gave it, else the one that the palette gives its label."""
-    return [look.color for look in looks(runs)]
-
-
-def class_of(run: Run, index: int) -> str:
-    """The name of an image's class, as its path says it."""
-    path = run.samples.loc[run.samples["index"] == index, "path"]
-    return str(path.iloc[0]).rpartition("/")[0].rpartition("/")[2] if len(path) else ""
-
-
-def picture(ax: Axes, pixels: NDArray, **options: Any) -> None:
-    """An image without ticks or frame; one of a single channel in gray."""
-    ax.imshow(pixels, **{"cmap": "gray", "vmin": 0, "vmax": 1, **options})
-    ax.set_xticks([])
-    ax.set_yticks([])
-    ax.spines[:].set_visible(False)
-
-
-def corner(ax: Axes, text: str) -> None:
-    """A small readable label in the lower left corner of a picture."""
-    box = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "boxstyle": "square,pad=0.15"}
-    size = min(6, 110 * _cell(ax) / max(len(text), 1))
-    ax.text(0.02, 0.03, text, transform=ax.transAxes, fontsize=size, va="bottom", ha="left", bbox=box, in_layout=False)
-
-
-def heading(ax: Axes, text: str) -> None:
-    """A title over a narrow picture, broken where it is too long for it."""
-    ax.set_title(_wrapped(ax, text), fontsize=7)
-
-
-def _wrapped(ax: Axes, text: str) -> str:
-    return "\n".join(textwrap.wrap(text, max(5, int(CHARACTERS * _cell(ax)))))
-
-
-def _cell(ax: Axes) -> float:
+def cell_width(ax: Axes) -> float:
     """The width in inches that a panel has at most."""
     grid = ax.get_gridspec()
     return ax.figure.get_figwidth() / (grid.ncols if grid else 1)  # type: ignore[union-attr]
@@ -200,16 +120,92 @@ def images_of(runs: Sequence[Run]) -> str:
     return "n: " + ", ".join(f"{run.label} {count:,}" for run, count in zip(runs, counts, strict=True)) + " images"
 
 
-def footnote(figure: Figure | None, text: str) -> None:
-    """Lines below a figure that state n, intervals, scales and what it leaves out, in parts between semicolons.
+def footnote(figure: Figure | None, text: str, runs: Sequence[Run] = ()) -> None:
+    """Lines below a figure that state n of its runs, intervals, scales, what it leaves out, between semicolons.
 
     None, which ``one_panel`` gives for a caller's axes, is left alone.
     """
     if figure is None:
         return
+    text = f"{images_of(runs)}; {text}" if runs else text
     # A character of this size is about a twentieth of an inch wide.
     lines = textwrap.wrap(text.replace(" %", "\N{NO-BREAK SPACE}%"), round(20 * figure.get_figwidth()))
     figure.supxlabel("\n".join(lines), fontsize=6.5, color="#444444")
+
+
+def record(ax: Axes, kind: str, series: ArrayLike = "", **columns: ArrayLike) -> None:
+    """Hand over numbers that a panel draws: x, y, low, high, text, or a panel's own name; of one length or single."""
+    parts = np.broadcast_arrays(*(np.atleast_1d(values) for values in columns.values()))
+    frame = pd.DataFrame({"series": series, "kind": kind, **dict(zip(columns, parts, strict=True))})
+    HANDED_OVER.setdefault(ax, []).append(frame)
+
+
+def numbers(figure: Figure) -> pd.DataFrame:
+    """The numbers that a figure draws, a row a mark: panel, xlabel, ylabel, series, kind, x, y, low, high, text.
+
+    kind: ``line`` and ``scatter``, of which low and high are y's limits; ``bin``, of which they are the edges
+    along x; ``interval``, of which they are x's limits; ``text``, such as a number in a picture's corner.
+    Raises UserError for a figure that hands nothing over, such as a plugin's.
+    """
+    rows: list[dict[str, Any]] = []
+    for place, ax in enumerate(figure.axes, 1):
+        panel = " ".join(ax.get_title().split()) or f"panel {place}"
+        head = {"panel": panel, "xlabel": _label(ax, "x"), "ylabel": _label(ax, "y")}
+        rows += [{**head, **row} for frame in HANDED_OVER.get(ax, ()) for row in frame.to_dict("records")]
+    if not rows:
+        raise UserError("the figure hands over no numbers; it may with record(ax, …) of gradlens.plotting.panels")
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _label(ax: Axes, along: str) -> str:
+    """The axis' label, or that of the panel which it is shared with."""
+    siblings = (ax.get_shared_x_axes() if along == "x" else ax.get_shared_y_axes()).get_siblings(ax)
+    own = getattr(ax, f"get_{along}label")()
+    found = own or next((text for s in siblings if (text := getattr(s, f"get_{along}label")())), "")
+    return " ".join(str(found).split())
+
+
+def curve(
+    ax: Axes, series: str, x: ArrayLike, y: ArrayLike, low: Any = np.nan, high: Any = np.nan, **look: Any
+) -> Line2D:
+    """A line ``(N,)`` with a band where its limits are known; what is missing is passed over."""
+    known = np.isfinite(np.asarray(y))
+    x, y, low, high = (values[known] for values in np.broadcast_arrays(x, y, low, high))
+    # A line of one point would not be seen.
+    (line,) = ax.plot(x, y, label=series, **{"marker": "o" if known.sum() == 1 else "", "ms": 3, **look})
+    if np.isfinite(low).any():
+        ax.fill_between(x, low, high, color=line.get_color(), alpha=0.18, lw=0)
+    record(ax, "line", series, x=x, y=y, low=low, high=high)
+    return line
+
+
+def interval(ax: Axes, series: str, y: ArrayLike, estimate: Any, **look: Any) -> Line2D:
+    """Marks at ``(value, low, high)``, each single or ``(N,)``, along x, on the lines of their intervals."""
+    x, low, high = estimate
+    ax.hlines(y, low, high, color=look["color"])
+    (marks,) = ax.plot(x, y, ls="", label=series, **look)
+    record(ax, "interval", series, x=x, y=y, low=low, high=high)
+    return marks
+
+
+def need_columns(runs: Sequence[Run], columns: Sequence[str], analyzer: str) -> None:
+    """Refuse runs that lack the numbers which a figure draws, and say what measures them."""
+    for run in runs:
+        for name in columns:
+            if name not in run.samples:
+                raise UserError(f"run {run.label} has no column '{name}'; measure it: {command_for(run, analyzer)}")
+            if not pd.api.types.is_numeric_dtype(run.samples[name]):
+                raise UserError(f"column '{name}' of run {run.label} holds text; wanted numbers: analyze again")
+
+
+def need_array(run: Run, name: str) -> NDArray:
+    """An array of a run, or what measures it; refused when rows were left out, which a total cannot follow."""
+    if name in run.arrays and len(run.samples) < run.summary.get("images", 0):
+        raise UserError(f"'{name}' is a total over all images of run {run.label}, not of some; leave the condition out")
+    if name not in run.arrays:
+        command = command_for(run, name.partition("/")[0])
+        raise UserError(f"run {run.label} has no array '{name}'; measure it: {command}")
+    return run.arrays[name]
 
 
 def one_setting(runs: Sequence[Run], analyzer: str, array: str) -> str:
@@ -217,7 +213,7 @@ def one_setting(runs: Sequence[Run], analyzer: str, array: str) -> str:
     found = [_settings(run, analyzer, array) for run in runs]
     for run, settings in zip(runs, found, strict=True):
         if not settings:
-            need_array(run, f"{analyzer}/{array}", analyzer)
+            need_array(run, f"{analyzer}/{array}")
     common = [name for name in found[0] if all(name in settings for settings in found)]
     if analyzer in common or len(common) == 1:
         return analyzer if analyzer in common else common[0]
@@ -228,3 +224,26 @@ def one_setting(runs: Sequence[Run], analyzer: str, array: str) -> str:
 def _settings(run: Run, analyzer: str, array: str) -> list[str]:
     names = (name.removesuffix(f"/{array}") for name in run.arrays if name.endswith(f"/{array}"))
     return [name for name in names if Name.parse(name).stem == analyzer]
+
+
+def command_for(run: Run, analyzer: str) -> str:
+    """The line that measures what this run does and the analyzer's numbers too, as far as the run recorded it."""
+    model, data = run.provenance.get("load_model") or {}, run.provenance.get("load_data") or {}
+    known = [Name.parse(name).spec for name in run.provenance.get("analyzers") or ()]
+    words = [
+        *("gradlens", "analyze", str(model.get("spec", "CKPT")), *_flags(model, MODEL_FLAGS)),
+        *("--data", str(data.get("spec", "DATA")), *_flags(data, DATA_FLAGS)),
+        *("--analyzers", ",".join(dict.fromkeys([*known, analyzer]))),
+    ]
+    return shlex.join(words)
+
+
+def _flags(options: Mapping[str, Any], names: tuple[str, ...]) -> list[str]:
+    words: list[str] = []
+    for name in names:
+        value = options.get(name)
+        if value is None or value is False or value == DEFAULTS.get(name):
+            continue
+        words.append("--data-dir" if name == "root" else f"--{name.replace('_', '-')}")
+        words += [] if value is True else [str(v) for v in value] if isinstance(value, list | tuple) else [str(value)]
+    return words

@@ -1,7 +1,12 @@
+"""How figures look: a venue's width, type and colours, and one look a label, which is the same in every figure."""
+
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import matplotlib.style
@@ -9,6 +14,8 @@ from cycler import cycler
 
 from gradlens.core.names import unknown
 from gradlens.core.types import UserError
+from gradlens.runs.history import History
+from gradlens.runs.record import Run
 
 # Column and text widths in inches, from the venues' style files.
 VENUES = {
@@ -31,27 +38,22 @@ COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#00
 # R, G and B differ in line style too, since a print or an eye may not tell them by colour.
 CHANNELS = {"R": ("#C1272D", "-"), "G": ("#1B7837", "--"), "B": ("#2166AC", ":")}
 MUTED = "#666666"
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "*")
+STYLES = ("-", (0, (5, 1.5)), (0, (3, 1, 1, 1)), (0, (1, 1)))
 
 SETTINGS = {
     "figure.constrained_layout.use": True,
     "font.family": "sans-serif",
-    "font.size": 8,
-    "axes.titlesize": 8,
-    "axes.labelsize": 8,
+    **dict.fromkeys(("font.size", "axes.titlesize", "axes.labelsize"), 8),
+    **dict.fromkeys(("xtick.labelsize", "ytick.labelsize", "legend.fontsize", "legend.title_fontsize"), 7),
+    **dict.fromkeys(("axes.spines.top", "axes.spines.right", "legend.frameon"), False),
     "axes.linewidth": 0.6,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
     "axes.prop_cycle": cycler(color=COLORS),
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
-    "legend.fontsize": 7,
-    "legend.title_fontsize": 7,
-    "legend.frameon": False,
     "lines.linewidth": 1.2,
     "lines.markersize": 3.5,
     "image.interpolation": "nearest",
-    "pdf.fonttype": 42,
-    "ps.fonttype": 42,
+    # TrueType, which journals take; matplotlib's own is Type 3.
+    **dict.fromkeys(("pdf.fonttype", "ps.fonttype"), 42),
     "svg.fonttype": "none",
     "svg.hashsalt": "gradlens",
     "savefig.dpi": 300,
@@ -77,3 +79,53 @@ def width(venue: str, columns: int = 2) -> float:
     if columns not in (1, 2):
         raise UserError(f"a figure over {columns} columns is none; give 1 for a column's width, 2 for the text's")
     return VENUES[venue][columns - 1]
+
+
+class Look(NamedTuple):
+    """What tells a run from others: no two have one colour and one line style, nor one marker, up to 28."""
+
+    color: str
+    marker: str
+    style: Any
+
+
+def looks(runs: Sequence[Run] | Sequence[History]) -> list[Look]:
+    """A look for each run: what its manifest states, else what its label's hash picks from the palette.
+
+    A label takes the nearest free place where another one has its colour, whatever order the runs come in.
+    """
+    shown = {run.label: display_of(run) for run in runs}
+    slots: dict[str, int] = {}
+    for label in sorted(shown, key=lambda name: (shown[name].get("color") not in COLORS, name)):
+        slots[label] = _free_slot(label, shown[label].get("color"), slots.values())
+    found: dict[str, Look] = {}
+    for label, slot in slots.items():
+        color = shown[label].get("color") or COLORS[slot % len(COLORS)]
+        alike = sum(look.color == color for look in found.values())
+        style = shown[label].get("style") or STYLES[alike % len(STYLES)]
+        marker = shown[label].get("marker") or MARKERS[slot % len(MARKERS)]
+        found[label] = Look(color, marker, style)
+    return [found[run.label] for run in runs]
+
+
+def display_of(run: Run | History) -> Mapping[str, Any]:
+    """What the run's manifest said of its look: label, group, order, color, …"""
+    return (run.provenance.get("model") or {}).get("display") or {}
+
+
+def dressed(runs: Sequence[Any]) -> list[Any]:
+    """The same runs, each keeping the look that it has among them when some are left out."""
+    pairs = zip(runs, looks(runs), strict=True)
+    return [run.displayed(color=look.color, marker=look.marker, style=look.style) for run, look in pairs]
+
+
+def _free_slot(label: str, color: str | None, taken: Any) -> int:
+    """A place in the endless row of palettes: within the first of them if it can be."""
+    if color in COLORS:
+        wanted = [COLORS.index(color)]
+    else:
+        # Black, the last, looks like an axis or a reference: only when the others are taken.
+        bright, first = len(COLORS) - 1, int(hashlib.sha256(label.encode()).hexdigest(), 16)
+        wanted = [*((first + k) % bright for k in range(bright)), bright]
+    places = (turn * len(COLORS) + place for turn in itertools.count() for place in wanted)
+    return next(place for place in places if place not in taken)

@@ -13,8 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
-from gradlens.plotting.panels import class_of, example
-from gradlens.plotting.signed import in_gray, scale_of
+from gradlens.plotting.pictures import class_of, example, in_gray, scale_of
 from gradlens.report._columns import with_names
 from gradlens.runs.record import Run
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from gradlens.core.table import Table
-from gradlens.plotting.signed import in_gray
+from gradlens.plotting.pictures import in_gray
 from gradlens.runs.readings import table_of
 from gradlens.runs.record import Run
 

@@ -18,8 +18,7 @@ from gradlens.core.types import Batch
 from gradlens.models import Classifier
 from gradlens.plotting import paper_style
 from gradlens.plotting.panels import footnote
-from gradlens.plotting.signed import in_gray
-from gradlens.plotting.strip import FOOT, HEADING, LETTERS, PAGE, PANEL, SCALE, show
+from gradlens.plotting.pictures import FOOT, HEADING, LETTERS, PAGE, PANEL, SCALE, in_gray, show
 from gradlens.plotting.style import MUTED
 from gradlens.probes import opening
 from gradlens.probes import probe as plain

@@ -63,7 +63,7 @@ class Run(record.Run):
         After ``top`` that is the column it ranked by, else l1. Images whose gradients the run did not
         keep are computed again, from its model and data.
         """
-        from gradlens.plotting.strip import strip
+        from gradlens.plotting.pictures import strip
 
         if column is not None and column not in self.samples:
             raise UserError(unknown("column", column, self.samples.columns))

@@ -11,8 +11,7 @@ from synthetic import models, synthetic
 
 from gradlens import UserError
 from gradlens.plotting import VENUES, arrange, paper_style
-from gradlens.plotting._looks import looks
-from gradlens.plotting.style import CHANNELS, COLORS
+from gradlens.plotting.style import CHANNELS, COLORS, looks
 
 
 def test_settings_hold_inside_and_are_restored_after():
@@ -83,17 +82,6 @@ def test_the_first_models_are_told_apart_by_marker_alone_and_by_colour_alone():
         assert {look.style for look in shown} == {"-"}
 
 
-def test_a_manifest_decides_colour_marker_and_order():
-    runs = models(3)
-    display = {"color": COLORS[2], "marker": "*", "group": "ours", "order": 0}
-    runs[2].provenance["model"] = {"display": display}
-    shown = arrange(runs)
-    assert [run.label for run in shown] == ["model-2", "natural", "robust"]
-    first, *others = looks(shown)
-    assert (first.color, first.marker, first.group) == (COLORS[2], "*", "ours")
-    assert COLORS[2] not in {look.color for look in others}
-
-
 def test_one_colour_given_to_two_models_leaves_them_other_lines():
     runs = models(2)
     for run in runs:
@@ -106,34 +94,3 @@ def test_one_colour_given_to_two_models_leaves_them_other_lines():
 
 def test_channels_differ_without_their_colours():
     assert all(a != b for (_, a), (_, b) in itertools.combinations(CHANNELS.values(), 2))
-
-
-def test_labels_name_runs_in_turn_and_order_and_select_use_them():
-    runs = models(3)
-    shown = arrange(runs, labels=["a", "b", "c"], order=["c"], select=["b", "c"])
-    assert [run.label for run in shown] == ["c", "b"]
-    assert shown[0].hash == runs[2].hash
-    assert [run.label for run in runs] == ["natural", "robust", "model-2"]
-
-
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        ({"labels": ["a"]}, "1 label .a. for 2 runs .natural, robust."),
-        ({"labels": ["a", "b", "c"]}, "3 labels"),
-        ({"labels": ["a", "a"]}, "two runs are to be called 'a'"),
-        ({"order": ["naturall"]}, "did you mean natural"),
-        ({"select": ["nobody"]}, "unknown run 'nobody'"),
-    ],
-)
-def test_wrong_names_are_said_in_one_line(options, said):
-    with pytest.raises(UserError, match=said) as error:
-        arrange(models(2), **options)
-    assert "\n" not in str(error.value)
-
-
-def test_runs_of_one_name_are_numbered_unless_named():
-    runs = [synthetic("last", 0), synthetic("other", 1), synthetic("last", 2)]
-    assert [run.label for run in arrange(runs)] == ["last (1)", "other", "last (2)"]
-    assert [run.label for run in arrange(runs, labels=["a", "b", "c"])] == ["a", "b", "c"]
-    assert len({look.color for look in looks(arrange(runs))}) == 3

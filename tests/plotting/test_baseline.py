@@ -5,7 +5,7 @@ grid. What is left (curves, bins, marks, pictures) is compared in root mean squa
 Equal drawings give 0 on one machine, and another rasteriser may round shades at edges; a picture moved by
 one dot gives 12 to 37, of any figure. So 2 leaves room for the one and refuses the other.
 
-python tests/test_pictures.py draws those that are missing; look at them before you commit them.
+python tests/plotting/test_baseline.py draws those that are missing; look at them before you commit them.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def difference(a: np.ndarray, b: np.ndarray) -> float:
 @pytest.mark.parametrize("name", figures)
 def test_a_figure_looks_as_it_did(name):
     file = BASELINE / f"{name}.png"
-    assert file.exists(), "python tests/test_pictures.py draws it"
+    assert file.exists(), "python tests/plotting/test_baseline.py draws it"
     now = bare(draw(name, suited(name, 2)))
     then = np.asarray(Image.open(file).convert("RGB"))
     assert now.shape == then.shape

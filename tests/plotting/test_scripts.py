@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from drawables import given, write
 
-FOLDER = Path(__file__).parents[1] / "figures"
+FOLDER = Path(__file__).parents[2] / "figures"
 SCRIPTS = sorted(file for file in FOLDER.glob("*.py") if "from _render import" in file.read_text())
 
 
