@@ -18,6 +18,7 @@ from matplotlib.image import AxesImage
 from numpy.typing import NDArray
 from PIL import Image
 
+from gradlens.core.numbers import number
 from gradlens.core.registry import figure as registered
 from gradlens.core.types import UserError
 from gradlens.plotting import draw, paper_style
@@ -135,10 +136,10 @@ def _card(path: str, places: Sequence[tuple[Run, pd.Series]]) -> Card:
 
 def _lines(row: pd.Series, gradient: NDArray) -> tuple[str, ...]:
     """What a caption says: the gradient's size, and what the model takes the image for."""
-    size = f"L1 {np.abs(gradient).sum():.3g}"
+    size = f"L1 {number(np.abs(gradient).sum())}"
     if "correct" not in row or "confidence" not in row:
         return (size,)
-    taken = "right" if row["correct"] else f"taken for {row.get('prediction_name')}"
+    taken = "right" if row["correct"] else f"taken for {row.get('prediction')}"
     return size, f"{taken}, {row['confidence']:.2f}"
 
 

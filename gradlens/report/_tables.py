@@ -18,8 +18,7 @@ from gradlens.runs.record import Run
 
 MOST_ROWS = 1000
 # What the page shows of the columns that all runs have; what the analyzers put first comes behind.
-FIRST = ("path", "index", "label_name", "prediction_name", "correct", "confidence", "loss")
-NAMED = {"label": "label_name", "prediction": "prediction_name"}
+FIRST = ("path", "index", "label", "prediction", "correct", "confidence", "loss")
 
 
 @dataclass(frozen=True)
@@ -67,8 +66,8 @@ def images(run: Run) -> Images:
 def with_names(rows: pd.DataFrame, run: Run) -> pd.DataFrame:
     """Rows of the run with the classes by name, or by number where the run does not know their names."""
     names = dict(enumerate((run.provenance.get("model") or {}).get("class_names") or ()))
-    known = {name: rows[label].map(names) if names else rows[label] for label, name in NAMED.items() if label in rows}
-    return rows.assign(**known)
+    known = [column for column in ("label", "prediction") if names and column in rows]
+    return rows.assign(**{column: rows[column].map(names) for column in known})
 
 
 def _is_number(values: pd.Series) -> bool:
