@@ -1,13 +1,18 @@
-"""Runs made of random numbers with the columns, arrays and examples of real ones, of any size."""
+"""Runs made of random numbers with the columns, arrays and examples of real ones; and a report taken apart."""
 
 from __future__ import annotations
+
+from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from gradlens import Run
+from gradlens.runs.record import accuracies
 from gradlens.stats.tallies import Histogram
 
+EVIL = """<script>alert("x")</script>'"><img src=x onerror=alert(1)>&amp;{{ 7 * 7 }}</script>"""
 EDGES = ("corr_contour", "partial_contour", "cosine_contour", "cosine_signed_contour")
 EDGES = (*EDGES, "auc_canny", "mass_canny", "distance_canny")
 CLASSES = [f"{first} {second}" for first in ("gray", "red", "small", "river", "house") for second in ("cat", "owl")]
@@ -24,7 +29,7 @@ def made_run(label: str, images: int = 200, examples: int = 3, side: int = 24, s
     """The standard analyzers' columns and four attacks', lognormal sizes, 1 % of the edge measures missing."""
     rng = np.random.default_rng(seed)
     samples = _samples(rng, images)
-    summary = {"model": label, "data": "photos/val", "images": images, "top1": 100 * float(samples["correct"].mean())}
+    summary = {"model": label, "data": "photos/val", "images": images, **accuracies(samples)}
     for name in ("l1", "share_r", "edge_partial_contour"):
         mean, half = samples[name].mean(), 1.96 * samples[name].std() / np.sqrt(images)
         summary |= {f"{name}_mean": mean, f"{name}_mean_low": mean - half, f"{name}_mean_high": mean + half}
@@ -110,3 +115,42 @@ def _provenance(label: str, images: int) -> dict[str, object]:
         "versions": {"gradlens": "0.1.0", "torch": "2.6.0"},
         "argv": ["gradlens", "analyze", f"{label}.pt", "--data", "photos"],
     }
+
+
+def evil_run() -> Run:
+    """Names of everything that a user or a file can name are markup."""
+    run = made_run(f"net {EVIL}")
+    run.samples["path"] = [f"{EVIL}/{k}" for k in range(len(run.samples))]
+    run.samples[f"column {EVIL}"] = 1.0
+    names = [f"{k} {EVIL if k % 2 else '<img src=x>'}" for k in range(10)]
+    run.provenance["model"] |= {"class_names": names, "notes": [f"beware {EVIL}"]}
+    run.provenance["readings"] = [*run.readings, [f"title {EVIL}", "l1_median", EVIL]]
+    run.provenance["argv"] = ["gradlens", EVIL]
+    run.summary["data"] = EVIL
+    return run
+
+
+class Page(HTMLParser):
+    """Elements with their attributes and the text before their first end tag."""
+
+    def __init__(self, file: Path):
+        super().__init__()
+        self.elements: list[list] = []
+        self.feed(file.read_text())
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append([tag, dict(attrs), ""])
+        self.open = True
+
+    def handle_endtag(self, tag):
+        self.open = False
+
+    def handle_data(self, data):
+        if self.elements and self.open:
+            self.elements[-1][2] += data
+
+    def all(self, tag, **attributes):
+        return [e for e in self.elements if e[0] == tag and all(e[1].get(k) == v for k, v in attributes.items())]
+
+    def texts(self):
+        return [" ".join(text.split()) for _, _, text in self.elements]

@@ -5,19 +5,23 @@ from __future__ import annotations
 import html
 import io
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from gradlens.core.files import write_atomically
 from gradlens.core.numbers import NOTHING, number
-from gradlens.core.types import UserError
+from gradlens.core.types import UserError, digest
 
 if TYPE_CHECKING:
+    from pandas.io.formats.style import Styler
     from rich.console import Console, ConsoleOptions
     from rich.table import Table as Grid
 
@@ -28,18 +32,31 @@ WORD = 10
 # Narrower columns are too narrow for a sentence.
 SENTENCE = 24
 GAP = 2
+# Of a page: columns of numbers, and the names of sections, which reach over the empty cells beside them.
+RIGHT = [{"selector": "", "props": "text-align: right"}]
+SECTION = [{"selector": "td", "props": "max-width: 0; white-space: nowrap; font-weight: bold"}]
 FORMATS = (".csv", ".md", ".tex")
-# What pdfLaTeX does not typeset as it stands.
-LATEX = {
-    **{c: f"\\{c}" for c in "&%$#_{}"},
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    **{"<": "$<$", ">": "$>$", "|": "$|$", "−": "$-$", "±": r"$\pm$", "×": r"$\times$", "·": r"$\cdot$"},
-    **{"≤": r"$\leq$", "≥": r"$\geq$", "≠": r"$\neq$", "∞": r"$\infty$", "√": r"$\surd$", "Σ": r"$\Sigma$"},
-    **{"ρ": r"$\rho$", "ω": r"$\omega$", "ε": r"$\varepsilon$", "σ": r"$\sigma$", "²": r"\textsuperscript{2}"},
-    **{"\u2003": r"\quad{}", "–": "--", "…": r"\ldots{}", "’": "'"},
-}
+# What would otherwise be markup, and what pdfLaTeX does not typeset as it stands.
+MARKDOWN = str.maketrans({"\n": " ", **{c: f"\\{c}" for c in "\\`*|<"}})
+GREEK = "αβγδεζηθκλμνξπρστφχψωΓΔΘΣΦΩ"
+NAMES = (
+    "alpha beta gamma delta varepsilon zeta eta theta kappa lambda mu nu xi pi rho sigma tau varphi chi psi omega "
+    "Gamma Delta Theta Sigma Phi Omega"
+)
+LATEX = str.maketrans(
+    {c: f"\\{c}" for c in "&%$#_{}"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\n": " "}
+    | {c: f"${c}$" for c in "<>|"}
+    | {c: f"$\\{name}$" for c, name in zip(GREEK, NAMES.split(), strict=True)}
+    | {c: f"$^{{{k}}}$" for k, c in zip("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻", strict=True)}
+    | {c: f"$_{{{k}}}$" for k, c in enumerate("₀₁₂₃₄₅₆₇₈₉")}
+    | {"−": "$-$", "±": r"$\pm$", "×": r"$\times$", "÷": r"$\div$", "·": r"$\cdot$", "→": r"$\to$"}
+    | {"≤": r"$\leq$", "≥": r"$\geq$", "≠": r"$\neq$", "≈": r"$\approx$", "∞": r"$\infty$", "√": r"$\surd$"}
+    | {"‖": r"$\Vert$", "∂": r"$\partial$", "∇": r"$\nabla$", "°": r"$^\circ$", "½": "$1/2$"}
+    | {"–": "--", "…": r"\ldots{}", "’": "'", "“": "``", "”": "''", "\u2003": r"\quad{}"}
+)
+# What a spreadsheet runs where a cell begins with it.
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,35 +80,46 @@ class Table:
         Console().print(self)
 
     def to_csv(self, path: str | Path) -> None:
-        """The numbers of ``frame`` in full, one row a line."""
-        text = self.frame.to_csv(index=False)
+        """The numbers of ``frame`` in full, one row a line; texts that a spreadsheet would run get a leading '."""
+        text = self.frame.map(_inert).rename(columns=_inert).to_csv(index=False)
         write_atomically(Path(path), lambda stream: stream.write(text.encode()))
 
     def to_markdown(self) -> str:
         """The printed table with its sections, the notes below."""
-        rows = [self._titles, [_rule(right) for right in self._right]]
-        for section, members in self._sections():
-            rows += [[f"**{_piped(section)}**", *[""] * (len(self._titles) - 1)]] if section else []
-            rows += [[f"`{name}`" if name != NOTHING else name, *map(_piped, cells)] for name, *cells in members]
+        rows = [list(map(_piped, self.titles)), [_rule(right) for right in self._right]]
+        for section, members in self.sections():
+            rows += [[f"**{_piped(section)}**", *[""] * (len(self.titles) - 1)]] if section else []
+            rows += [[_code(name), *map(_piped, cells)] for name, *cells in members]
         table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-        notes = "\n".join(f"- {note}" for note in self._all_notes)
-        return "\n\n".join(filter(None, [f"**{self.title}**" if self.title else "", table, notes])) + "\n"
+        notes = "\n".join(f"- {_piped(note)}" for note in self.said)
+        return "\n\n".join(filter(None, [f"**{_piped(self.title)}**" if self.title else "", table, notes])) + "\n"
 
     def to_latex(self) -> str:
         """A ``table`` environment for the package booktabs, the notes below in small print."""
+        style, sections = self._styled(_latex)
+        style.map_index(lambda _: "textbf: --rwrap", axis="columns")
+        style.map(lambda _: "midrule: ", subset=(sections[sections > 0], 0))
+        # A section's name reaches over the empty cells beside it.
+        style.map(lambda _: "rlap: --rwrap; emph: --rwrap", subset=(sections, 0))
         columns = "".join("r" if right else "l" for right in self._right)
-        body = [_latex_row(self._titles)]
-        for section, members in self._sections():
-            body.append("\\midrule")
-            if section:
-                body.append(f"\\multicolumn{{{len(columns)}}}{{l}}{{\\emph{{{_latex(section)}}}}} \\\\")
-            body += map(_latex_row, members)
-        lines = ["\\begin{table}", "\\centering", f"\\caption{{{_latex(self.title)}}}" if self.title else ""]
-        lines += [f"\\begin{{tabular}}{{{columns}}}", "\\toprule", *body, "\\bottomrule", "\\end{tabular}"]
-        if self._all_notes:
-            notes = " \\\\\n".join(map(_latex, self._all_notes))
-            lines.append(f"\n\\smallskip\n\\parbox{{\\linewidth}}{{\\footnotesize {notes}}}")
-        return "\n".join(filter(None, [*lines, "\\end{table}"])) + "\n"
+        text = style.to_latex(
+            column_format=columns, hrules=True, position_float="centering", caption=_latex(self.title)
+        )
+        notes = " \\\\\n".join(map(_latex, self.said))
+        below = f"\n\\smallskip\n\\parbox{{\\linewidth}}{{\\footnotesize {notes}}}\n" if notes else ""
+        # A bracket or star that opens a row would be read as an option of the row before.
+        return re.sub(r"\n(?=[\[*])", "\n{}", text.replace("\\end{table}", below + "\\end{table}"))
+
+    def to_html(self, about: bool = True) -> str:
+        """The printed table for a page; about: with its title and notes."""
+        style, sections = self._styled(html.escape)
+        style.set_table_styles([{"selector": "th, td", "props": "text-align: left"}])
+        style.set_table_styles({k: RIGHT for k, right in enumerate(self._right) if right}, overwrite=False)
+        style.set_table_styles(dict.fromkeys(sections, SECTION), overwrite=False, axis=1)
+        if not about:
+            return style.to_html()
+        notes = "".join(f"<li>{html.escape(note)}</li>" for note in self.said)
+        return f"<b>{html.escape(self.title)}</b>{style.to_html()}<ul><small>{notes}</small></ul>"
 
     def save(self, path: str | Path) -> Path:
         """Write it as the ending says: .csv, .md or .tex; raises UserError for another."""
@@ -116,17 +144,7 @@ class Table:
         return "\n".join(line.rstrip() for line in drawing.getvalue().splitlines())
 
     def _repr_html_(self) -> str:
-        sides = ["right" if right else "left" for right in self._right]
-        head = "".join(_cell("th", t, side) for t, side in zip(self._titles, sides, strict=True))
-        rows = [f"<tr>{head}</tr>"]
-        for section, members in self._sections():
-            if section:
-                rows.append(f'<tr><th colspan="{len(sides)}" style="text-align:left">{html.escape(section)}</th></tr>')
-            for cells in members:
-                drawn = "".join(_cell("td", cell, side) for cell, side in zip(cells, sides, strict=True))
-                rows.append(f"<tr>{drawn}</tr>")
-        notes = "".join(f"<li>{html.escape(note)}</li>" for note in self._all_notes)
-        return f"<b>{html.escape(self.title)}</b><table>{''.join(rows)}</table><ul><small>{notes}</small></ul>"
+        return self.to_html()
 
     @cached_property
     def _text(self) -> pd.DataFrame:
@@ -137,7 +155,8 @@ class Table:
         return text.set_axis(pd.Index([""] * len(text)))
 
     @property
-    def _titles(self) -> list[str]:
+    def titles(self) -> list[str]:
+        """Of the printed columns."""
         return [str(title) for title in self._text.columns]
 
     @cached_property
@@ -146,38 +165,56 @@ class Table:
         columns = [self._text.iloc[:, k] for k in range(self._text.shape[1])]
         return [k > 0 and c.str.contains(r"\d").any() and not _is_prose(c) for k, c in enumerate(columns)]
 
-    def _sections(self) -> Iterator[tuple[str, list[list[str]]]]:
+    def sections(self) -> Iterator[tuple[str, list[list[str]]]]:
+        """Each section of the printed table with its rows; a table without sections is one of no name."""
         rows = zip(self._text.index, self._text.to_numpy().tolist(), strict=True)
         for section, members in itertools.groupby(rows, key=lambda row: row[0]):
             yield str(section), [cells for _, cells in members]
 
     @property
-    def _all_notes(self) -> list[str]:
+    def said(self) -> list[str]:
+        """All that stands below the table: the notes, and why what is missing is missing."""
         more = len(self.frame) - MOST_ROWS if self.printed is None else 0
         left_out = [f"{more:,} more rows in .frame"] if more > 0 else []
-        return [*left_out, *self.notes, *said_together(self.missing)]
+        return [*left_out, *self.notes, *_together(self.missing)]
+
+    def _styled(self, escape: Callable[[str], str]) -> tuple[Styler, NDArray]:
+        """The printed table with a row for the name of each section, and the places of those rows."""
+        from pandas.io.formats.style import Styler
+
+        rows, places = [], []
+        for section, members in self.sections():
+            if section:
+                places.append(len(rows))
+                rows.append([section, *[""] * (len(self.titles) - 1)])
+            rows += members
+        # Two columns may have one title, so they are called by their number.
+        frame = pd.DataFrame(rows, columns=range(len(self.titles)))
+        style = Styler(frame, uuid=digest([self.titles, rows]), uuid_len=0, cell_ids=False).hide(axis="index")
+        named = style.format(escape).relabel_index([escape(title) for title in self.titles], axis="columns")
+        return named, np.array(places, int)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Any]:
         from rich.text import Text
 
         widths = self._widths(options.max_width)
-        hidden = len(self._titles) - len(widths)
+        hidden = len(self.titles) - len(widths)
         yield Text(self.title, style="bold")
         yield ""
-        yield _grid([self._titles], widths, self._right, "bold")
-        for section, members in self._sections():
+        yield _grid([self.titles], widths, self._right, "bold")
+        for section, members in self.sections():
             if section:
                 yield from ("", Text(section, style="bold cyan"))
             yield _grid(members, widths, self._right)
         yield ""
-        notes = [*([f"{hidden} more columns in a wider terminal"] if hidden else []), *self._all_notes]
+        notes = [*([f"{hidden} more columns in a wider terminal"] if hidden else []), *self.said]
         yield _grid([("·", note) for note in notes], [1, None], [False, False], "dim")
 
     def _widths(self, most: int) -> list[int]:
         """Each column's longest cell, so that sections line up. Without room, sentences in the last column are
         folded, then names broken and columns left out.
         """
-        columns = zip(self._titles, self._text.T.to_numpy().tolist(), strict=True)
+        columns = zip(self.titles, self._text.T.to_numpy().tolist(), strict=True)
         first, *others = (
             max([*map(len, cells), *(min(len(word), WORD) for word in title.split())]) for title, cells in columns
         )
@@ -197,7 +234,7 @@ def check_format(path: str | Path) -> Path:
     return file
 
 
-def said_together(missing: Mapping[str, str], most: int = 6) -> list[str]:
+def _together(missing: Mapping[str, str], most: int = 6) -> list[str]:
     """A line for each reason, with the names that share it."""
     lines = []
     for reason in dict.fromkeys(missing.values()):
@@ -234,16 +271,17 @@ def _rule(right: bool) -> str:
 
 
 def _piped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("*", "\\*")
+    return text.translate(MARKDOWN)
+
+
+def _code(name: str) -> str:
+    """In fixed width, in which | alone needs care: even there a row is cut at it."""
+    return name if name == NOTHING else "`" + name.translate(str.maketrans({"|": r"\|", "`": "'", "\n": " "})) + "`"
 
 
 def _latex(text: str) -> str:
-    return "".join(LATEX.get(character, character) for character in text)
+    return text.translate(LATEX)
 
 
-def _latex_row(cells: Sequence[str]) -> str:
-    return " & ".join(map(_latex, cells)) + " \\\\"
-
-
-def _cell(tag: str, text: str, side: str) -> str:
-    return f'<{tag} style="text-align:{side}">{html.escape(text)}</{tag}>'
+def _inert(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value

@@ -44,7 +44,7 @@ def _kept_of(run: Run) -> list[int]:
 
 def _table(table: Table) -> str:
     """Without the title, which is said already."""
-    return table._repr_html_().partition("</b>")[2].partition("<ul>")[0]
+    return table.to_html(about=False)
 
 
 def _folded(title: str, page: str) -> str:
