@@ -13,7 +13,6 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 project = "gradlens"
 release = gradlens.__version__
-author = "The gradlens authors"
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx_copybutton", "program"]
 exclude_patterns = ["_build"]
 
@@ -36,4 +35,5 @@ html_title = "gradlens"
 html_static_path = ["_static"]
 html_css_files = ["gradlens.css"]
 html_copy_source = False
+html_show_copyright = False
 pygments_style = "friendly"

@@ -15,8 +15,7 @@ from gradlens.analyzers._edge_concentration import MEASURES, RADIUS, RANK_FORMS,
 from gradlens.analyzers._edge_scores import Confounders, log_contrast
 from gradlens.core.types import Batch
 from gradlens.probes.edges import contour_energy
-from gradlens.probes.edges.distance import _running_minima, distance_to_edges
-from gradlens.probes.edges.filters import luminance
+from gradlens.probes.edges.filters import _running_minima, distance_to_edges, luminance
 
 each_measure = pytest.mark.parametrize("measure", MEASURES)
 each_form = pytest.mark.parametrize("measure", [*MEASURES, *RANK_FORMS])

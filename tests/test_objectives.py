@@ -5,7 +5,7 @@ import torch
 from gradlens.core.registry import objective
 from gradlens.core.types import UserError
 from gradlens.probes.objectives import evaluate
-from gradlens.probes.objectives.probabilities import error_mass
+from gradlens.probes.objectives.logits import error_mass
 
 OBJECTIVES = list(objective)
 LOGITS = torch.randn(6, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 3

@@ -7,7 +7,7 @@ import torch
 from refusals import refused
 
 from gradlens import Run, analyze, load_data
-from gradlens.analyzers._perturbations import Perturbations
+from gradlens.analyzers.gallery import Perturbations
 from gradlens.core.types import Batch
 from gradlens.probes.attacks import attack
 from gradlens.probes.probe import Probe

@@ -236,7 +236,7 @@ def test_name_of_a_method_of_ours_is_taken():
         @objective
         def loss(logits, target): ...
 
-    assert objective["loss"].__module__ == "gradlens.probes.objectives.probabilities"
+    assert objective["loss"].__module__ == "gradlens.probes.objectives.logits"
 
 
 def test_method_may_be_defined_again_in_its_own_file():

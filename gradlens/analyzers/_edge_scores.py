@@ -11,8 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from gradlens.probes.edges.distance import distance_to_edges
-from gradlens.probes.edges.filters import Images, Maps, gaussian_blur, luminance
+from gradlens.probes.edges.filters import Images, Maps, distance_to_edges, gaussian_blur, luminance
 
 Pixels = Float[Tensor, "b p"]
 Scores = dict[str, Float[Tensor, "b m"]]

@@ -1,15 +1,19 @@
-"""The command line: finds the command, runs it, and turns what goes wrong into one line and an exit code.
-
-Exit codes: 0 done, 2 a user's mistake in one line, 1 our own fault, 75 interrupted and resumable.
-"""
+"""The command line: words → a command, and what goes wrong → one line and an exit code."""
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import io
+import itertools
 import json
+import re
 import sys
 from collections.abc import Sequence
+from typing import Any, TypeVar
 
-from gradlens.cli.words import parse
+import tyro
+
 from gradlens.core.names import unknown
 from gradlens.core.registry import command as commands
 from gradlens.core.registry import load_plugin
@@ -56,3 +60,37 @@ def _overview() -> str:
             *rows,
         ]
     )
+
+
+Loader = TypeVar("Loader")
+_DRAWING = re.compile(r"\x1b\[[0-9;]*m|[╭╮╰╯│─]+")
+
+
+def parse(command: Any, name: str, words: Sequence[str]) -> Any:
+    """An instance of the command's dataclass; raises UserError for what does not fit."""
+    _check_flags(command, name, words)
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(command, args=list(words), prog=f"gradlens {name}", description=command.__doc__)
+    except SystemExit as leaving:
+        if not leaving.code:
+            raise
+        raise UserError(f"{_one_line(said.getvalue())}; see gradlens {name} --help") from None
+
+
+def _check_flags(command: Any, name: str, words: Sequence[str]) -> None:
+    """Refuse a flag that the command does not have, offering the nearest."""
+    fields = {f.name.replace("_", "-"): f.type for f in dataclasses.fields(command)}
+    known = {f"--{f}" for f in fields} | {f"--no-{f}" for f, kind in fields.items() if kind == "bool"} | {"--help"}
+    for word in words:
+        flag = word.partition("=")[0].replace("_", "-")
+        if flag.startswith("--") and flag not in known:
+            raise UserError(unknown(f"flag of {name}", flag, known))
+
+
+def _one_line(drawn: str) -> str:
+    """The first paragraph inside the box, after its title."""
+    lines = [" ".join(_DRAWING.sub(" ", line).split()) for line in drawn.splitlines()[1:]]
+    paragraph = itertools.takewhile(bool, lines)
+    return " ".join(paragraph).rstrip(".:") or "the command line cannot be read"

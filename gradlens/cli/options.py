@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 from tyro.conf import Positional, UseAppendAction, arg
 
-from gradlens.cli.words import check_labels, label_of
 from gradlens.core.files import check_checkpoint
-from gradlens.core.names import parse_spec, split_specs
+from gradlens.core.names import first_twice, parse_spec, split_specs
+from gradlens.core.types import UserError
 
 if TYPE_CHECKING:
     from gradlens.data import Data
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 Out = Annotated[Path | None, arg(aliases=["-o"])]
 Triple = tuple[float, float, float]
+Loader = TypeVar("Loader")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,3 +138,33 @@ def _tail(weights: str) -> str:
     """What the name of a model's label ends in: ``-ema``, ``-random``, ``-cascade-layer4``."""
     kind, given = parse_spec(weights)
     return f"-{kind}-{given['until']}" if "until" in given else f"-{kind}"
+
+
+def run_folders(labels: Sequence[str], out: Path | None, data: str) -> list[Path]:
+    """A run folder for each model: ``out`` itself for one, ``out/LABEL`` for several."""
+    if out is None:
+        return [Path("runs") / f"{label}-{data}" for label in labels]
+    return [out] if len(labels) == 1 else [out / label for label in labels]
+
+
+def check_labels(models: Sequence[tuple[str, Loader]]) -> dict[str, Loader]:
+    """The models by label; refuses none, and two of one name."""
+    if not models:
+        raise UserError("no checkpoint given; give one or more files, timm:NAME, or --models models.toml")
+    labels = [label for label, _ in models]
+    if twice := first_twice(labels):
+        raise UserError(f"two checkpoints are called '{twice}'; rename one, or analyze them one at a time")
+    return dict(models)
+
+
+def label_of(checkpoint: str) -> str:
+    """A checkpoint's file name without its endings; a name without its prefix and parameters."""
+    last = [part for part in Path(checkpoint).name.split(":") if "=" not in part][-1]
+    return Path(last.removesuffix(".tar")).stem if ":" not in checkpoint else last
+
+
+def indices(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise UserError(f"images '{text}' are not indices; write them as 3,17,42") from None

@@ -15,8 +15,7 @@ from gradlens.core.seeds import image_uniform
 from gradlens.core.types import Batch, UserError
 from gradlens.models.watching import UnitHooks, measuring
 from gradlens.probes.objectives import evaluate
-from gradlens.probes.objectives.logits import margin
-from gradlens.probes.objectives.probabilities import error_mass, loss
+from gradlens.probes.objectives.logits import error_mass, loss, margin
 
 Images = Float[Tensor, "b c h w"]
 Values = Float[Tensor, "b"]

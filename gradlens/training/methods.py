@@ -20,7 +20,7 @@ from gradlens.core.seeds import image_uniform
 from gradlens.core.types import Batch, UserError
 from gradlens.models.watching import full_float32
 from gradlens.probes.attacks import attack
-from gradlens.probes.objectives.probabilities import loss
+from gradlens.probes.objectives.logits import loss
 from gradlens.probes.probe import Probe
 from gradlens.training.engines import StepStats
 

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import arg
 
-from gradlens.cli.options import Common, DataOptions, ModelsOptions, Out
-from gradlens.cli.words import check_labels, run_folders
+from gradlens.cli.options import Common, DataOptions, ModelsOptions, Out, check_labels, run_folders
 from gradlens.core.names import split_specs
 from gradlens.core.registry import command
 from gradlens.core.types import UserError

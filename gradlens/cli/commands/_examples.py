@@ -8,8 +8,7 @@ from typing import Annotated, Any
 
 from tyro.conf import arg
 
-from gradlens.cli.options import Common, DataOptions, ModelsOptions
-from gradlens.cli.words import indices, run_folders
+from gradlens.cli.options import Common, DataOptions, ModelsOptions, indices, run_folders
 from gradlens.core.registry import command
 
 

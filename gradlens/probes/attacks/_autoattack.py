@@ -8,8 +8,7 @@ from torch import Tensor
 
 from gradlens.core.registry import attack
 from gradlens.core.types import UserError
-from gradlens.probes.attacks._ball import Noise
-from gradlens.probes.attacks._evaluate import Evaluate
+from gradlens.probes.attacks._evaluate import Evaluate, Noise
 
 NORMS = {"linf": "Linf", "l2": "L2", "l1": "L1"}
 

@@ -5,8 +5,7 @@ from torch import Tensor
 
 from gradlens.core.registry import attack
 from gradlens.core.types import UserError
-from gradlens.probes.attacks._ball import Ball, Noise
-from gradlens.probes.attacks._evaluate import Evaluate
+from gradlens.probes.attacks._evaluate import Ball, Evaluate, Noise
 
 # Of 10,000 queries, those after which the squares' area is halved.
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)

@@ -5,8 +5,7 @@ from torch import Tensor
 from gradlens.core.registry import edge_map
 from gradlens.core.types import UserError
 from gradlens.probes.edges._canny import canny
-from gradlens.probes.edges._contour_energy import contour_energy
-from gradlens.probes.edges._sobel import sobel
+from gradlens.probes.edges._contour_energy import contour_energy, sobel
 
 __all__ = ["canny", "contour_energy", "edge_map_of", "sobel"]
 

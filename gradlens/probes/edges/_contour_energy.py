@@ -1,3 +1,5 @@
+"""Gradient magnitudes as edge maps: Sobel's of the luminance, and contour energy."""
+
 from __future__ import annotations
 
 import math
@@ -6,7 +8,7 @@ import numpy as np
 from scipy.special import ive
 
 from gradlens.core.registry import edge_map
-from gradlens.probes.edges.filters import Images, Maps, correlate, derivatives
+from gradlens.probes.edges.filters import Images, Maps, correlate, derivatives, luminance
 
 
 @edge_map
@@ -31,3 +33,14 @@ def _discrete_gaussian(variance: float) -> list[float]:
 
 def _smooth(images: Images, half: list[float]) -> Images:
     return correlate(correlate(images, half, 2, "reflect"), half, 3, "reflect")
+
+
+@edge_map
+def sobel(images: Images) -> Maps:
+    """Sobel gradient magnitude of the luminance, ``(B, 1, H, W)``, in [0, 1].
+
+    ``sqrt((d²_row + d²_col) / 2)`` with kernels that sum to one on each side and replicated borders:
+    scikit-image's ``filters.sobel``. 0 is flat; 1 would be a step from black to white.
+    """
+    down, along = derivatives(luminance(images), (0.5, 0.25), "replicate")
+    return ((down**2 + along**2) / 2).sqrt()

@@ -1,8 +1,9 @@
-"""Objectives that are a logit, or a difference of logits."""
+"""What a gradient can be the gradient of: logits, and the probabilities that they make, without cancellation."""
 
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -11,6 +12,7 @@ from gradlens.core.types import UserError
 
 Logits = Float[Tensor, "b k"]
 Labels = Int[Tensor, "b"]
+Target = Int[Tensor, "b"] | Float[Tensor, "b k"]
 Values = Float[Tensor, "b"]
 
 
@@ -51,3 +53,33 @@ def margin(logits: Logits, target: Labels) -> Values:
     """``f_y − max_{k≠y} f_k``: positive where the image is classified right."""
     own = at(logits, target)
     return own - logits.scatter(1, target[:, None], -torch.inf).amax(1)
+
+
+@objective
+def loss(logits: Logits, target: Target) -> Values:
+    """Cross-entropy ``−log p_y`` of each image, in nats; soft targets ``(B, K)`` are averaged over.
+
+    Written as softplus of ``log Σ_{k≠y} e^{f_k} − f_y``, whose derivative is the exact residual
+    ``p_k``, ``−Σ_{k≠y} p_k`` also where p_y rounds to one.
+    """
+    if target.ndim == 2:
+        return -(target * F.log_softmax(logits, 1)).sum(1)
+    others = logits.scatter(1, target[:, None], -torch.inf)
+    return -F.logsigmoid(at(logits, target) - others.logsumexp(1))
+
+
+@objective
+def log_prob(logits: Logits, target: Target) -> Values:
+    """``log p_y``, in nats: the loss with its sign turned (Ganz et al. 2023, released code)."""
+    return -loss(logits, target)
+
+
+@objective
+def logsumexp(logits: Logits, target: Target) -> Values:
+    """``log Σ_k e^{f_k}``: the model's log marginal density up to a constant (Yang et al. 2024)."""
+    return logits.logsumexp(1)
+
+
+def error_mass(logits: Logits, target: Target) -> Values:
+    """``1 − p_y`` without cancellation: near 0 confident and right, near 1 confident and wrong."""
+    return -torch.expm1(-loss(logits, target))

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from gradlens.core.types import Batch
-from gradlens.probes.objectives.probabilities import loss
+from gradlens.probes.objectives.logits import loss
 from gradlens.training.engines._leaf import Cotangent, Leaf, Slopes
 from gradlens.training.engines._step import Penalty, reduced, trainable
 

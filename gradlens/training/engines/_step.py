@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from gradlens.core.types import Batch, UserError
 from gradlens.models.watching import full_float32
-from gradlens.probes.objectives.probabilities import loss
+from gradlens.probes.objectives.logits import loss
 from gradlens.probes.probe import Probe
 
 Penalty = Callable[[Probe], Tensor]
