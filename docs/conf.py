@@ -37,3 +37,4 @@ html_css_files = ["gradlens.css"]
 html_copy_source = False
 html_show_copyright = False
 pygments_style = "friendly"
+pygments_dark_style = "github-dark"
