@@ -11,7 +11,7 @@ import pytest
 from nbclient import NotebookClient
 
 pytestmark = pytest.mark.slow
-TUTORIAL = Path(__file__).parents[1] / "docs" / "tutorial.ipynb"
+TUTORIAL = Path(__file__).parents[2] / "docs" / "tutorial.ipynb"
 
 
 @pytest.fixture(scope="module")

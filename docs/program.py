@@ -1,6 +1,7 @@
-"""What the pages take from the program itself, so that they cannot say something else than it does.
+"""A Sphinx extension: what the pages take from the program itself, so that they cannot say something else.
 
-A line ``<!-- from the program: analyzers -->`` in a page is replaced when the site is built.
+A line ``<!-- from the program: analyzers -->`` in a page is replaced when the site is built, and docstrings
+are shown as the plain prose that they are.
 """
 
 from __future__ import annotations
@@ -11,34 +12,51 @@ import io
 import os
 import re
 from collections.abc import Callable, Iterable
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from gradlens.analyzers import STANDARD
-from gradlens.cli.main import claim, main
+from gradlens.cli.main import main
 from gradlens.core.registry import KINDS, Registry
 from gradlens.core.registry import command as commands
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
 
 PLACE = re.compile(r"^<!-- from the program: (\w+) -->$", re.MULTILINE)
 WIDTH = 100
 
 
-def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Called by MkDocs with the text of each page."""
+def setup(app: Sphinx) -> dict[str, bool]:
+    app.connect("source-read", lambda app, page, source: source.__setitem__(0, filled(source[0])))
+    app.connect("autodoc-process-docstring", lambda *given: given[-1].__setitem__(slice(None), prose(given[-1])))
+    return {"parallel_read_safe": True}
+
+
+def filled(markdown: str) -> str:
+    """The text of a page with what the program says in its places."""
     return PLACE.sub(lambda found: PARTS[found[1]](), markdown)
+
+
+def prose(lines: list[str]) -> list[str]:
+    """A docstring for reStructuredText, to which ``|g|``, ``x_`` and ``*`` would mean something outside of code."""
+    parts = re.split(r"(``.+?``)", "\n".join(lines), flags=re.DOTALL)
+    parts[::2] = [re.sub(r"([*_|`\\])", r"\\\1", part) for part in parts[::2]]
+    # A letter right behind code would keep it from ending.
+    codes = zip(parts[1::2], parts[2::2], strict=True)
+    parts[1::2] = [code + "\\ " * after[:1].isalnum() for code, after in codes]
+    return "".join(parts).split("\n")
 
 
 def analyzers() -> str:
     """Every analyzer: what it says of itself, and the numbers that tables show first."""
-    known = KINDS["analyzers"]
-    order = [*STANDARD, *(name for name in known if name not in STANDARD)]
-    return "\n\n".join(_analyzer(name, known[name]) for name in order)
+    return "\n\n".join(_analyzer(name, KINDS["analyzers"][name]) for name in _in_order())
 
 
 def overview() -> str:
     """A row an analyzer."""
     known = KINDS["analyzers"]
-    order = [*STANDARD, *(name for name in known if name not in STANDARD)]
-    rows = [(f"[`{name}`](#{name})", claim(known[name]), "standard" if name in STANDARD else "") for name in order]
+    rows = [(f"[`{n}`](#{n})", known.claim(n), "standard" if n in STANDARD else "") for n in _in_order()]
     return _table(("analyzer", "what it says", ""), rows)
 
 
@@ -48,48 +66,21 @@ def command_line() -> str:
     return "\n\n".join(parts)
 
 
-def figures() -> str:
-    return _methods(KINDS["figures"])
-
-
-def penalties() -> str:
-    return _methods(KINDS["penalties"])
-
-
-def objectives() -> str:
-    return _methods(KINDS["objectives"])
-
-
-def attacks() -> str:
-    return _methods(KINDS["attacks"])
-
-
-def edge_maps() -> str:
-    return _methods(KINDS["edge_maps"])
-
-
-PARTS: dict[str, Callable[[], str]] = {
-    f.__name__: f for f in (analyzers, overview, command_line, figures, penalties, objectives, attacks, edge_maps)
-}
+def _in_order() -> list[str]:
+    """The analyzers, the standard set first."""
+    return [*STANDARD, *(name for name in KINDS["analyzers"] if name not in STANDARD)]
 
 
 def _analyzer(name: str, method: Any) -> str:
-    rows = [(title.replace("   ", "— "), f"`{key}`", meaning) for title, key, meaning in _readings(method)]
+    # At its default parameters, which may be in the names of its numbers.
+    rows = [(title.replace("   ", "— "), f"`{key}`", meaning) for title, key, meaning in method().readings]
     table = _table(("in tables", "in `run.summary`", "how to read it"), rows) if rows else ""
-    return "\n\n".join(filter(None, [f"## {name} {{#{name}}}", _said(method), _parameters(method), table]))
-
-
-def _readings(method: Any) -> Iterable[Any]:
-    """Of an analyzer at its default parameters, which may be in the names."""
-    return method().readings
+    return "\n\n".join(filter(None, [f"## {name}", _said(method), _parameters(method), table]))
 
 
 def _methods(registry: Registry) -> str:
-    parts = []
-    for name, method in registry.items():
-        anchor = f"{registry.kind.replace(' ', '-')}-{name}"
-        parts += [f"### {name} {{#{anchor}}}", _said(method), _parameters(method)]
-    return "\n\n".join(filter(None, parts))
+    parts = [part for name, method in registry.items() for part in (f"### {name}", _said(method), _parameters(method))]
+    return "\n\n".join(filter(None, parts)) or "None comes with the package."
 
 
 def _said(method: Any) -> str:
@@ -129,3 +120,9 @@ def _printed(words: list[str]) -> str:
 
 def _fenced(text: str) -> str:
     return f"```text\n{text}\n```"
+
+
+PARTS: dict[str, Callable[[], str]] = {
+    **{kind: partial(_methods, registry) for kind, registry in KINDS.items()},
+    **{part.__name__: part for part in (analyzers, overview, command_line)},
+}
