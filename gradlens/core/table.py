@@ -182,7 +182,8 @@ class Table:
         """The printed table with a row for the name of each section, and the places of those rows."""
         from pandas.io.formats.style import Styler
 
-        rows, places = [], []
+        rows: list[Any] = []
+        places: list[int] = []
         for section, members in self.sections():
             if section:
                 places.append(len(rows))
@@ -266,6 +267,9 @@ def _plain(value: Any) -> str:
     return number(value) if isinstance(value, float) else str(value)
 
 
+CODE = {ord("|"): r"\|", ord("`"): "'", ord("\n"): " "}
+
+
 def _rule(right: bool) -> str:
     return "--:" if right else ":--"
 
@@ -276,7 +280,7 @@ def _piped(text: str) -> str:
 
 def _code(name: str) -> str:
     """In fixed width, in which | alone needs care: even there a row is cut at it."""
-    return name if name == NOTHING else "`" + name.translate(str.maketrans({"|": r"\|", "`": "'", "\n": " "})) + "`"
+    return name if name == NOTHING else f"`{name.translate(CODE)}`"
 
 
 def _latex(text: str) -> str:
