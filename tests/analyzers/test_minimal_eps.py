@@ -1,6 +1,4 @@
-"""The smallest ε at which the worst of several attacks succeeds, against slow and exact definitions."""
-
-from __future__ import annotations
+"""The smallest ε that breaks an image lies on its grid, and says what broke it and what it may have missed."""
 
 import math
 
@@ -8,124 +6,24 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from attack_cases import succeeds, with_exact_radii
 from refusals import refused
 from torch import nn
 
 import gradlens as gl
 from gradlens.analyzers import STANDARD
 from gradlens.analyzers._minimal_eps import BROKE, LARGE, NOTHING, SQUARE, UNATTACKED, WITHSTOOD, MinimalEps
-from gradlens.core.registry import analyzer, attack
+from gradlens.core.registry import analyzer
 from gradlens.core.types import Batch
-from gradlens.probes.attacks import Evaluate, noise_of
-from gradlens.probes.attacks.worst_of import Member, Standing, first_to_break, worst_of
+from gradlens.probes.attacks.worst_of import Member
 from gradlens.probes.probe import Probe
 
-RADII = [0.005, 0.01, 0.02, 0.03, 0.04, 0.06, 0.08]
-SUITE = [
-    Member("pgd", "-margin", {"steps": 5}),
-    Member("pgd", "loss", {"steps": 5, "restarts": 2}),
-    Member("square", "-margin", {"queries": 20}),
-]
 FAST = MinimalEps(low=0.005, high=0.06, points=4, steps=4, restarts=2, queries=20, checked=1)
-
-
-def rows_of(batch, rows):
-    return Batch(batch.image[rows], batch.target[rows], batch.index[rows])
 
 
 def summary_of(chosen, probe):
     columns = chosen.measure(probe)
     return columns, chosen.summarize(pd.DataFrame({k: v.numpy() for k, v in columns.items()}), {})
-
-
-# --- against definitions
-
-
-def succeeds(probe, member, eps):
-    """Whether an attack on one image tries any that the model gets wrong."""
-    tried = []
-
-    class Watching(Evaluate):
-        def __init__(self):
-            super().__init__(lambda image: tried.append(probe.at(image)) or tried[-1], member.objective)
-
-    noise = noise_of(probe, f"attack/{member.name}")
-    attack[member.name](Watching(), probe.batch.image, noise, eps=eps, **member.parameters)
-    return any(not look.correct.item() for look in tried)
-
-
-def test_an_image_breaks_at_the_smallest_radius_of_an_exhaustive_search(cnn, digits):
-    batch = digits[slice(0, 14)]
-    found = worst_of(Probe(cnn, batch), RADII, SUITE).level.tolist()
-    for k, level in enumerate(found):
-        probe = Probe(cnn, rows_of(batch, [k]))
-        broke = [any(succeeds(probe, member, eps) for member in SUITE) for eps in RADII]
-        expected = 0 if not probe.correct.item() else [*broke, True].index(True) + 1
-        assert level == expected
-    assert len(set(found)) > 3
-
-
-@pytest.fixture
-def two_classes():
-    """A linear float64 model, images clear of black and white, and each one's exact smallest radius."""
-    net = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 2))
-    model = gl.load_model(net, mean=(0.5,) * 3, std=(0.2, 0.25, 0.3), device="cpu").double()
-    image = 0.4 + 0.2 * torch.rand(40, 3, 8, 8, dtype=torch.float64)
-    batch = Batch(image, torch.arange(40) % 2, torch.arange(40))
-    weight = net[1].weight.detach()
-    slope = ((weight[0] - weight[1]).view(3, 8, 8) / model.std[0]).abs().sum()
-    return model, batch, Probe(model, batch).margin / slope
-
-
-def test_a_linear_model_breaks_at_its_margin_over_its_slope(two_classes):
-    model, batch, exact = two_classes
-    radii = torch.linspace(0.0, exact.quantile(0.9).item(), 9)[1:].tolist()
-    level, breaker = worst_of(Probe(model, batch), radii, SUITE)
-    expected = [0 if e <= 0 else int(np.searchsorted(radii, e.item())) + 1 for e in exact]
-    assert level.tolist() == expected
-    assert set(expected) >= {0, 1, 2, 8, 9}
-    assert torch.equal(breaker > 0, (level > 0) & (level < 9))
-
-
-def test_the_first_attack_that_breaks_an_image_is_named(cnn, digits):
-    probe, eps = Probe(cnn, digits[slice(0, 24)]), torch.full((24,), 0.02)
-    chosen = probe.correct & (torch.arange(24) % 3 > 0)
-    by = first_to_break(probe, SUITE, chosen, eps)
-    alone = torch.stack([first_to_break(probe, [member], chosen, eps) for member in SUITE])
-    expected = torch.where(alone.any(0), alone.argmax(0) + 1, 0)
-    assert torch.equal(by, expected)
-    assert not by[~chosen].any()
-    without = first_to_break(probe, SUITE, chosen, eps, first=1)
-    assert set(without.unique().tolist()) <= {0, 2, 3}
-
-
-def test_nothing_is_spent_on_an_image_once_it_is_broken(cnn, digits):
-    batch = digits[slice(0, 24)]
-    passed = []
-    hook = cnn.register_forward_pre_hook(lambda module, inputs: passed.append(len(inputs[0])))
-    probe = Probe(cnn, batch)
-    by = first_to_break(probe, SUITE[:1], probe.correct, torch.full((24,), 0.02))
-    hook.remove()
-    standing = int((probe.correct & (by == 0)).sum())
-    assert 0 < standing < probe.correct.sum()
-    seen, *attacked = passed
-    assert (seen, attacked[0], len(attacked)) == (24, int(probe.correct.sum()), 7)
-    assert attacked == sorted(attacked, reverse=True)
-    assert standing <= attacked[-1] < attacked[0]
-
-
-def test_images_that_still_stand_are_attacked_as_they_would_be_alone(cnn, digits):
-    probe = Probe(cnn, digits[slice(0, 16)])
-    standing, noise = Standing(probe, "loss"), noise_of(probe, "attack/pgd")
-    found = attack["pgd"](standing, probe.batch.image, noise, eps=0.015, steps=6)
-    alone = gl.attack(probe, "pgd", eps=0.015, steps=6)
-    left = ~standing.broken
-    assert 0 < left.sum() < 16
-    torch.testing.assert_close(found[left], alone.batch.image[left], rtol=0, atol=1e-6)
-    assert alone.correct[left].all()
-
-
-# --- the analyzer
 
 
 def test_minimal_eps_lies_on_its_grid_and_is_the_area_under_the_curve(cnn, digits):
@@ -144,8 +42,8 @@ def test_minimal_eps_lies_on_its_grid_and_is_the_area_under_the_curve(cnn, digit
         assert accuracy[k] == pytest.approx((columns["eps_min"] > eps[k] + 1e-9).double().mean().item())
 
 
-def test_what_the_grid_does_not_break_counts_with_its_top_and_is_told_apart(two_classes):
-    model, batch, exact = two_classes
+def test_what_the_grid_does_not_break_counts_with_its_top_and_is_told_apart():
+    model, batch, exact = with_exact_radii()
     high = exact.quantile(0.7).item()
     large = exact.quantile(0.9).item()
     chosen = MinimalEps(low=high / 8, high=high, points=8, large=large, steps=4, restarts=1, queries=5)
@@ -186,7 +84,7 @@ def test_more_steps_are_tried_just_below_where_an_image_breaks(cnn, digits):
     found = []
     for k, (at, code) in enumerate(zip(level, columns["more_steps"].tolist(), strict=True)):
         below = 10 if standing[k] else at - 1
-        alone = Probe(cnn, rows_of(batch, [k]))
+        alone = Probe(cnn, batch[slice(k, k + 1)])
         longer = [Member("pgd", of, {"steps": 2}) for of in ("-margin", "loss")]
         expected = 0 if below < 1 else BROKE if any(succeeds(alone, m, 0.004 * below) for m in longer) else WITHSTOOD
         found.append((code, expected))

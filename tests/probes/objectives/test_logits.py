@@ -1,28 +1,13 @@
+"""Objectives are the logits and probabilities that they are called, to the last digits that float64 has."""
+
 import numpy as np
 import pytest
 import torch
+from objective_cases import LOGITS, TARGET, cotangent
 
 from gradlens.core.registry import objective
 from gradlens.core.types import UserError
-from gradlens.probes.objectives import evaluate
 from gradlens.probes.objectives.probabilities import error_mass
-
-OBJECTIVES = list(objective)
-LOGITS = torch.randn(6, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 3
-TARGET = torch.tensor([0, 4, 2, 2, 1, 3])
-DRAW = torch.tensor([0.1, 0.9, 0.5, 0.3, 0.7, 0.01], dtype=torch.float64)
-
-each_objective = pytest.mark.parametrize("name", OBJECTIVES)
-
-
-def value(name, logits=LOGITS, target=TARGET, draw=DRAW):
-    return evaluate(name, logits, target, lambda: draw)
-
-
-def cotangent(name, logits, target, draw=None):
-    logits = logits.clone().requires_grad_()
-    (found,) = torch.autograd.grad(value(name, logits, target, draw).sum(), logits)
-    return found
 
 
 def confident(gap):
@@ -30,23 +15,6 @@ def confident(gap):
     logits = -torch.arange(5, dtype=torch.float64)[None] - gap + 1
     logits[0, 0] = 0
     return logits, np.exp(logits[0, 1:].numpy())
-
-
-@each_objective
-def test_objective_is_one_number_an_image(name):
-    values, rows = value(name), [slice(i, i + 1) for i in range(6)]
-    assert values.shape == (6,)
-    alone = torch.cat([value(name, LOGITS[row], TARGET[row], DRAW[row]) for row in rows])
-    assert torch.equal(values, alone)
-
-
-@each_objective
-def test_cotangent_is_the_central_difference(name):
-    step, differences = 1e-5, torch.empty_like(LOGITS)
-    for k, nudge in enumerate(step * torch.eye(5, dtype=torch.float64)):
-        up, down = (value(name, LOGITS + sign * nudge) for sign in (1, -1))
-        differences[:, k] = (up - down) / (2 * step)
-    torch.testing.assert_close(cotangent(name, LOGITS, TARGET, DRAW), differences, rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("gap", [1, 40, 700])
@@ -116,14 +84,6 @@ def test_sampled_class_follows_the_tempered_softmax(temperature):
 def test_sampled_class_exists_for_the_largest_draw():
     draw = torch.full((6,), 1 - 2**-53, dtype=torch.float64)
     assert torch.equal(objective["sampled_logit"](LOGITS, TARGET, draw), LOGITS[:, -1])
-
-
-def test_only_what_is_random_costs_a_draw():
-    """A draw is a hash and a generator an image, which an attack would pay at every step."""
-    drawn = []
-    for spec in (*OBJECTIVES, "sampled_logit:temperature=2"):
-        evaluate(spec, LOGITS, TARGET, lambda spec=spec: drawn.append(spec) or DRAW)
-    assert drawn == ["sampled_logit", "sampled_logit:temperature=2"]
 
 
 @pytest.mark.parametrize("name", ["true_logit", "margin"])
