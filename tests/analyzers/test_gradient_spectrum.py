@@ -1,4 +1,4 @@
-"""The gradient's energy by spatial frequency, against the full transform, analytic images and noise."""
+"""The gradient's energy by spatial frequency is that of the full transform, of analytic images and of noise."""
 
 import numpy as np
 import pytest
