@@ -76,6 +76,14 @@ def _trained():
     return model.eval()
 
 
+@pytest.fixture(scope="session")
+def baseline():
+    """A run of the standard analyzers on sixty digits, in memory."""
+    from measured import measure
+
+    return measure(analyzers="standard")
+
+
 @pytest.fixture
 def linear():
     """A linear classifier of 8 × 8 images into five classes."""
