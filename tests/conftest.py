@@ -51,6 +51,12 @@ def shapes():
     return gl.load_data("shapes").batch(range(128))
 
 
+@pytest.fixture(scope="session")
+def photos():
+    """16 photographs, ``(16, 3, 64, 64)``."""
+    return gl.load_data("photos").batch(range(16))
+
+
 @pytest.fixture
 def batch(digits):
     """Sixteen digits with indices of their own."""

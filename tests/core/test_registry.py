@@ -1,3 +1,5 @@
+"""Methods are found by name when first asked for, take typed parameters, and plugins are like ours."""
+
 import sys
 from dataclasses import dataclass, field
 
@@ -5,7 +7,7 @@ import pytest
 import torch
 
 import gradlens as gl
-from gradlens.core.names import as_number, parse_spec, snake_case, split_specs, suffix
+from gradlens.core.names import snake_case
 from gradlens.core.registry import KINDS, Registry, edge_map, load_plugin, objective, typed_parameters
 from gradlens.core.types import UserError
 from gradlens.probes.probe import Probe
@@ -65,54 +67,6 @@ class Settings:
     _bank: dict = field(default_factory=dict, init=False)
 
 
-# --- specs
-
-
-@pytest.mark.parametrize(
-    ("spec", "expected"),
-    [
-        ("edge", ("edge", {})),
-        ("edge:alpha=1,step=.09", ("edge", {"alpha": "1", "step": ".09"})),
-        (" edge : alpha = 1 ,", ("edge", {"alpha": "1"})),
-        ("pgd:eps=4/255,norm=l2", ("pgd", {"eps": "4/255", "norm": "l2"})),
-        ("edge:where=a:b", ("edge", {"where": "a:b"})),
-    ],
-)
-def test_spec_is_a_name_and_its_parameters(spec, expected):
-    assert parse_spec(spec) == expected
-
-
-def test_parameter_without_a_value_is_refused():
-    with pytest.raises(UserError, match="write edge:alpha=VALUE"):
-        parse_spec("edge:alpha")
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("a", ["a"]),
-        ("a,b", ["a", "b"]),
-        ("a, b:x=1,y=2 ,c", ["a", "b:x=1,y=2", "c"]),
-        ("a:x=1,b:y=2,z=3", ["a:x=1", "b:y=2,z=3"]),
-        ("a:x=p:q,y=r:s,b", ["a:x=p:q,y=r:s", "b"]),
-        ("", []),
-    ],
-)
-def test_comma_separates_methods_or_parameters(text, expected):
-    assert split_specs(text) == expected
-
-
-@pytest.mark.parametrize(("text", "value"), [("0.1", 0.1), ("4/255", 4 / 255), (".5", 0.5), ("1e-3", 1e-3), ("-2", -2)])
-def test_number_may_be_a_fraction(text, value):
-    assert as_number(text) == value
-
-
-@pytest.mark.parametrize("text", ["", "a", "1/2/3", "1/"])
-def test_number_must_be_one(text):
-    with pytest.raises(ValueError, match="could not convert"):
-        as_number(text)
-
-
 # --- typed parameters
 
 
@@ -157,31 +111,6 @@ def test_built_function_carries_its_parameters():
 
 def test_built_class_is_an_instance():
     assert KINDS["analyzers"].build("sample_asymmetry:objective=margin").objective == "margin"
-
-
-@pytest.mark.parametrize(
-    ("settings", "expected"),
-    [
-        (Settings(), ""),
-        (Settings(objective="margin"), "@margin"),
-        (Settings(sigma=2.0), "[sigma=2]"),
-        (Settings("margin", sigma=0.7, null=False), "@margin[sigma=0.7,null=False]"),
-        ("not a dataclass", ""),
-    ],
-)
-def test_suffix_tells_what_is_not_the_default(settings, expected):
-    assert suffix(settings) == expected
-
-
-def test_suffix_does_not_depend_on_what_was_learnt():
-    settings = Settings()
-    settings._bank["seen"] = 1
-    assert suffix(settings) == ""
-
-
-@pytest.mark.parametrize(("name", "expected"), [("EdgeConcentration", "edge_concentration"), ("loss", "loss")])
-def test_names_are_in_snake_case(name, expected):
-    assert snake_case(name) == expected
 
 
 # --- registries
