@@ -56,6 +56,12 @@ def shapes():
     return gl.load_data("shapes").batch(range(128))
 
 
+@pytest.fixture(scope="session")
+def photos():
+    """16 photographs, ``(16, 3, 64, 64)``."""
+    return gl.load_data("photos").batch(range(16))
+
+
 @pytest.fixture
 def batch(digits):
     """Sixteen digits with indices of their own."""
@@ -79,6 +85,14 @@ def _trained():
         nn.functional.cross_entropy(model(train.image[rows]), train.target[rows]).backward()
         optimizer.step()
     return model.eval()
+
+
+@pytest.fixture(scope="session")
+def baseline():
+    """A run of the standard analyzers on sixty digits, in memory."""
+    from measured import measure
+
+    return measure(analyzers="standard")
 
 
 @pytest.fixture

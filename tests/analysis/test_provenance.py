@@ -1,0 +1,47 @@
+"""A run records what repeats it, and what tells it from another."""
+
+import importlib.metadata
+
+import torch
+from measured import classifier
+
+from gradlens import analyze, load_data
+from gradlens.analysis import provenance
+from gradlens.analyzers import STANDARD
+
+
+def test_the_processor_is_called_by_its_name(tmp_path, monkeypatch):
+    (tmp_path / "cpuinfo").write_text(
+        "processor\t: 0\nmodel name\t: Abacus 9\nprocessor\t: 1\nmodel name\t: Abacus 9\n"
+    )
+    monkeypatch.setattr(provenance, "CPUINFO", tmp_path / "cpuinfo")
+    assert provenance.device_name(torch.device("cpu")) == "Abacus 9"
+    monkeypatch.setattr(provenance, "CPUINFO", tmp_path / "none")
+    assert provenance.device_name(torch.device("cpu"))
+
+
+def test_provenance_says_how_to_repeat_the_run(baseline):
+    found = baseline.provenance
+    wanted = (
+        "weights",
+        "arch",
+        "activation",
+        "mean",
+        "std",
+        "data",
+        "data_fingerprint",
+        "preprocess_hash",
+        "analyzers",
+    )
+    assert [n for n in (*wanted, "batch_size", "device", "world_size", "threads", "argv") if n not in found] == []
+    assert (found["seed"], found["precision"], found["folded_sites"], found["world_size"]) == (0, "float32", 3, 1)
+    assert found["versions"]["torch"] == importlib.metadata.version("torch")
+    assert found["analyzers"] == list(STANDARD)
+
+
+def test_what_a_layout_leaves_in_doubt_is_said_before_the_run(monkeypatch, caplog):
+    data = load_data("digits", limit=20)
+    monkeypatch.setattr(type(data.source), "notes", ("class folders are in text order",), raising=False)
+    run = analyze(classifier(), data, ["sample_asymmetry"], progress=False)
+    assert "text order" in caplog.text
+    assert run.provenance["data_notes"] == ("class folders are in text order",)

@@ -1,0 +1,138 @@
+"""The smallest ε that breaks an image lies on its grid, and says what broke it and what it may have missed."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from attack_cases import succeeds, with_exact_radii
+from refusals import refused
+from torch import nn
+
+import gradlens as gl
+from gradlens.analyzers import STANDARD
+from gradlens.analyzers._minimal_eps import BROKE, LARGE, NOTHING, SQUARE, UNATTACKED, WITHSTOOD, MinimalEps
+from gradlens.core.registry import analyzer
+from gradlens.core.types import Batch
+from gradlens.probes.attacks.worst_of import Member
+from gradlens.probes.probe import Probe
+
+FAST = MinimalEps(low=0.005, high=0.06, points=4, steps=4, restarts=2, queries=20, checked=1)
+
+
+def summary_of(chosen, probe):
+    columns = chosen.measure(probe)
+    return columns, chosen.summarize(pd.DataFrame({k: v.numpy() for k, v in columns.items()}), {})
+
+
+def test_minimal_eps_lies_on_its_grid_and_is_the_area_under_the_curve(cnn, digits):
+    probe = Probe(cnn, digits[slice(0, 32)])
+    columns, summary = summary_of(FAST, probe)
+    eps, accuracy = summary.arrays["curve/eps"], summary.arrays["curve/accuracy"] / 100
+    np.testing.assert_allclose(eps, [0, 0.005, 0.005 + 0.055 / 3, 0.06 - 0.055 / 3, 0.06, 0.5])
+    assert np.isin(columns["eps_min"].numpy(), eps).all()
+    assert torch.equal(columns["eps_min"] == 0, ~probe.correct)
+    area = sum((eps[k] - eps[k - 1]) * accuracy[k - 1] for k in range(1, len(eps) - 1))
+    assert summary.scalars["eps_min_mean"] == pytest.approx(area)
+    assert accuracy[0] == pytest.approx(probe.correct.double().mean().item())
+    assert (np.diff(accuracy) <= 0).all()
+    assert accuracy[-1] == summary.scalars["accuracy_large"] == 0
+    for k in range(1, len(eps) - 2):
+        assert accuracy[k] == pytest.approx((columns["eps_min"] > eps[k] + 1e-9).double().mean().item())
+
+
+def test_what_the_grid_does_not_break_counts_with_its_top_and_is_told_apart():
+    model, batch, exact = with_exact_radii()
+    high = exact.quantile(0.7).item()
+    large = exact.quantile(0.9).item()
+    chosen = MinimalEps(low=high / 8, high=high, points=8, large=large, steps=4, restarts=1, queries=5)
+    columns, summary = summary_of(chosen, Probe(model, batch))
+    above = exact > high
+    assert torch.equal(columns["broken_by"] >= LARGE, above)
+    assert torch.equal(columns["broken_by"] == NOTHING, exact > large)
+    assert torch.equal(columns["broken_by"] == UNATTACKED, exact <= 0)
+    torch.testing.assert_close(columns["eps_min"][above], torch.full_like(exact[above], high))
+    curve = summary.arrays["curve/accuracy"]
+    assert curve[-2] == pytest.approx(100 * above.double().mean().item())
+    assert curve[-1] == pytest.approx(100 * (exact > large).double().mean().item())
+    assert summary.scalars["accuracy_large"] == pytest.approx(curve[-1])
+
+
+def test_masked_gradients_are_given_away_by_square(cnn, digits):
+    class Rounded(nn.Module):
+        def forward(self, image):
+            return (cnn(image) * 2).round() / 2
+
+    batch = digits[slice(0, 24)]
+    chosen = MinimalEps(low=0.001, high=0.2, points=2, steps=2, restarts=1, queries=40, checked=0)
+    columns, summary = summary_of(chosen, Probe(Rounded(), batch))
+    assert (columns["broken_by"] == SQUARE).double().mean() > 0.2
+    share = (columns["broken_by"] == SQUARE).double().mean().item()
+    assert summary.scalars["only_square"] == pytest.approx(100 * share)
+    _, sound = summary_of(chosen, Probe(cnn, batch))
+    assert sound.scalars["only_square"] < 5
+
+
+def test_more_steps_are_tried_just_below_where_an_image_breaks(cnn, digits):
+    batch = digits[slice(0, 32)]
+    chosen = MinimalEps(low=0.004, high=0.04, points=10, steps=1, restarts=1, queries=1, checked=1)
+    probe = Probe(cnn, batch)
+    columns, summary = summary_of(chosen, probe)
+    level = [round(e / 0.004) for e in columns["eps_min"].tolist()]
+    standing = columns["broken_by"] >= LARGE
+    found = []
+    for k, (at, code) in enumerate(zip(level, columns["more_steps"].tolist(), strict=True)):
+        below = 10 if standing[k] else at - 1
+        alone = Probe(cnn, batch[slice(k, k + 1)])
+        longer = [Member("pgd", of, {"steps": 2}) for of in ("-margin", "loss")]
+        expected = 0 if below < 1 else BROKE if any(succeeds(alone, m, 0.004 * below) for m in longer) else WITHSTOOD
+        found.append((code, expected))
+    assert all(code == expected for code, expected in found)
+    assert {BROKE, WITHSTOOD} <= {code for code, _ in found}
+    codes = np.array([code for code, _ in found])
+    assert summary.scalars["more_steps_break"] == pytest.approx(100 * (codes == BROKE).sum() / (codes > 0).sum())
+    assert summary.scalars["more_steps_checked"] == (codes > 0).sum()
+
+
+def test_the_checked_share_belongs_to_the_image(cnn, digits):
+    chosen = MinimalEps(low=0.001, high=0.04, points=2, steps=1, restarts=1, queries=1, checked=0.4)
+    whole, part = (chosen.measure(Probe(cnn, digits[rows]))["more_steps"] for rows in (slice(0, 64), slice(32, 64)))
+    assert torch.equal(whole[32:], part)
+    assert 0.2 < (whole > 0).double().mean() < 0.6
+
+
+def test_unchecked_steps_are_missing_with_their_reason(cnn, digits):
+    chosen = MinimalEps(low=0.01, high=0.04, points=2, steps=1, restarts=1, queries=1, checked=0)
+    _, summary = summary_of(chosen, Probe(cnn, digits[slice(0, 8)]))
+    assert math.isnan(summary.scalars["more_steps_break"])
+    assert "withstands" in summary.missing["more_steps_break"]
+
+
+def test_a_run_names_norm_and_parameters_and_compares_eps_min(cnn):
+    data = gl.load_data("digits").limit(24)
+    spec = "minimal_eps:low=.01,high=.03,points=3,steps=2,restarts=1,queries=5"
+    run = gl.analyze(cnn, data, analyzers=spec, examples=0)
+    tail = "[linf,high=0.03,points=3,steps=2,restarts=1,queries=5]"
+    assert {f"{name}{tail}" for name in ("eps_min", "broken_by", "more_steps")} <= set(run.samples)
+    assert run.summary[f"eps_min_mean{tail}"] == pytest.approx(run.samples[f"eps_min{tail}"].mean())
+    assert run.provenance["primary"] == [f"eps_min{tail}"]
+    assert MinimalEps().suffix == "[linf]"
+
+
+def test_minimal_eps_is_only_measured_when_asked_for():
+    assert "minimal_eps" in analyzer
+    assert "minimal_eps" not in STANDARD
+
+
+def test_unlabelled_images_are_measured_from_their_prediction(cnn, batch):
+    columns = FAST.measure(Probe(cnn, Batch(batch.image, None, batch.index)))
+    assert (columns["eps_min"] > 0).all()
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"low": 0.0}, {"low": 0.2}, {"points": 1}, {"large": 0.1}, {"large": 2.0}, {"high": float("nan")}]
+)
+def test_a_grid_that_is_none_is_refused(wrong):
+    with refused("minimal_eps", "low < high < large"):
+        MinimalEps(**wrong)
