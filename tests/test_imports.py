@@ -25,7 +25,7 @@ LAYERS = [
 ]
 RANK = {room: rank for rank, line in enumerate(LAYERS) for room in line}
 WITHOUT_TORCH = ("stats", "runs", "plotting", "report")
-CORE_WITHOUT_TORCH = ("types", "registry", "names", "numbers", "table", "files", "notebook", "progress", "stopping")
+CORE_WITHOUT_TORCH = ("types", "registry", "names", "numbers", "table", "files", "notebook", "progress")
 
 ROOT = Path(gradlens.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))

@@ -6,25 +6,27 @@ import itertools
 import logging
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 
 from gradlens.analysis.doubts import IMAGES, preflight
 from gradlens.analysis.parts import Parts, difference
-from gradlens.analysis.pilot import show_pilot
 from gradlens.analysis.protocols import protocol
 from gradlens.analysis.provenance import circumstances, contract
-from gradlens.analysis.rows import measurement
+from gradlens.analysis.rows import measurement, plain_columns
 from gradlens.analysis.summary import assemble, empty_tallies
-from gradlens.analyzers import Analyzer
+from gradlens.analyzers import PILOT_IMAGES, Analyzer
+from gradlens.analyzers.gallery import kept_gradients
 from gradlens.core import processes
-from gradlens.core.memory import within_memory
+from gradlens.core.memory import in_pieces, within_memory
 from gradlens.core.names import unknown
 from gradlens.core.types import Batch, UserError
 from gradlens.data import Data
@@ -169,3 +171,40 @@ def _finished(folder: Path | None, terms: Mapping[str, Any], resume: bool) -> Ru
         return run
     what = f"another run, with {different}" if different else "a finished run"
     raise UserError(f"{folder} holds {what}; choose another output, or delete it")
+
+
+def show_pilot(
+    probe: Callable[[Batch], Probe], data: Data, analyzers: Sequence[Analyzer], examples: int, batch_size: int
+) -> tuple[dict[str, NDArray], list[str]]:
+    """Show the analyzers the same few images of every class; the examples to keep, and the columns to sum up."""
+    pilot = _read(data, PILOT_IMAGES)
+    # Looked at twice, since a piece that does not fit into memory must not have been half learnt from.
+    _, size = within_memory(lambda piece: _check_labels(data, probe(piece)), pilot, batch_size)
+    pieces = in_pieces(pilot, size)
+    for piece in pieces:
+        seen = probe(piece)
+        for analyzer in analyzers:
+            analyzer.fit(seen)
+    plain, _ = within_memory(lambda piece: plain_columns(analyzers, probe(piece)), pieces[0], size)
+    if not examples:
+        return {}, plain[0]
+    kept, _ = within_memory(lambda piece: kept_gradients(probe(piece)), _read(data, examples), size)
+    return {name: np.concatenate([k[name] for k in kept]) for name in kept[0]}, plain[0]
+
+
+def _read(data: Data, images: int) -> Batch:
+    batch, _ = data.read(data.limit(images).indices.tolist())
+    if batch is None:
+        raise UserError(f"none of the first {images} images of {data.name} can be read; check the folder")
+    return batch
+
+
+def _check_labels(data: Data, probe: Probe) -> None:
+    """That the model knows every label, from one look that needs the memory of any later one."""
+    classes, highest = probe.logits.shape[1], int(data.labels.max())
+    if highest >= classes:
+        raise UserError(
+            f"{data.name} has labels up to {highest}, the model has {classes} classes; give data with the classes "
+            "that the model was trained on"
+        )
+    probe.scaled_gradient("loss")

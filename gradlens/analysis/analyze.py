@@ -14,8 +14,8 @@ from gradlens.analysis.doubts import contradictions
 from gradlens.analysis.loop import pass_on
 from gradlens.analyzers import Analyzer, choose_analyzers
 from gradlens.core import processes
+from gradlens.core.processes import Stop
 from gradlens.core.progress import track
-from gradlens.core.stopping import Stop
 from gradlens.core.types import Preprocess, UserError
 from gradlens.data import Data, load_data
 from gradlens.data.batches import Batches

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Protocol, runtime_checkable
 
-from gradlens.core.stopping import Stop
+from gradlens.core.processes import Stop
 from gradlens.core.types import Batch, Interrupted
 
 FLUSH_SECONDS = 60.0

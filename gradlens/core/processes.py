@@ -1,11 +1,14 @@
-"""This process among its fellows, as torchrun starts them: rank, world, and what they average or add up."""
+"""This process: among its fellows, as torchrun starts them, and when it is asked to stop."""
 
 from __future__ import annotations
 
 import atexit
 import datetime
 import os
-from collections.abc import Sequence
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 import torch.distributed as dist
@@ -71,3 +74,28 @@ def _average(tensors: list[Tensor]) -> None:
     flat /= world()
     for tensor, mean in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
         tensor.data.copy_(mean.view_as(tensor))
+
+
+class Stop:
+    """Whether a signal asked the run to stop; the loop looks between batches."""
+
+    def __init__(self) -> None:
+        self.requested: str | None = None
+
+    @contextmanager
+    def on_signals(self) -> Iterator[None]:
+        """SIGTERM and Ctrl-C ask; a second Ctrl-C does not wait. Only in the main thread."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        old = {s: signal.signal(s, self._handle) for s in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in old.items():
+                signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: object) -> None:
+        if self.requested and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.requested = signal.Signals(number).name

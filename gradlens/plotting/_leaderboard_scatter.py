@@ -13,7 +13,7 @@ from gradlens.core.registry import figure
 from gradlens.core.types import UserError
 from gradlens.plotting.panels import footnote, one_panel, record
 from gradlens.plotting.style import COLORS
-from gradlens.runs.families import family_of
+from gradlens.runs.leaderboard import family_of
 from gradlens.runs.record import Run
 from gradlens.stats.association import FEWEST_FAMILIES, FEWEST_MODELS, family_bootstrap, spearman, spearman_within
 

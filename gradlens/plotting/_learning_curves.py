@@ -1,14 +1,17 @@
+"""Trainings over their epochs: loss and penalty, and accuracy with and without an attack."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gradlens.core.registry import figure
 from gradlens.core.types import UserError
 from gradlens.plotting._trainings import colored, draw_accuracies, evaluated_on, over_seeds, seeds_text
-from gradlens.plotting.panels import curve, footnote, legend_columns, new_figure
+from gradlens.plotting.panels import curve, footnote, legend_columns, new_figure, one_panel
 from gradlens.runs.history import History
 
 # Columns of the history, and their axes.
@@ -41,3 +44,17 @@ def learning_curves(histories: Sequence[History]) -> Figure:
     drawn.legend(handles=handles, loc="outside upper center", ncols=legend_columns(len(handles)))
     footnote(drawn, evaluated_on(histories))
     return drawn
+
+
+@figure
+def accuracy_over_epochs(histories: Sequence[History], ax: Axes | None = None) -> Axes:
+    """Accuracy on val after each epoch, clean solid and under PGD-10 dashed, a colour a model.
+
+    Trainings of one label are seeds: their mean, with its 95 % t-interval. Source: Rodríguez-Muñoz et al. 2024,
+    Fig. 4.
+    """
+    own, ax = one_panel(ax)
+    handles = draw_accuracies(ax, histories)
+    ax.legend(handles=handles, loc="center left", bbox_to_anchor=(1, 0.5))
+    footnote(own, evaluated_on(histories))
+    return ax

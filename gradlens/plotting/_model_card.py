@@ -14,8 +14,7 @@ from gradlens.core.registry import figure
 from gradlens.core.types import UserError
 from gradlens.plotting._channel_distribution import channel_distribution
 from gradlens.plotting._conditional_medians import conditional_medians
-from gradlens.plotting._edge_concentration import MEASURES, draw_measure
-from gradlens.plotting._edge_profile import edge_profile
+from gradlens.plotting._edge_concentration import MEASURES, draw_measure, edge_profile
 from gradlens.plotting._gradient_norm_distribution import gradient_norm_distribution
 from gradlens.plotting.panels import HANDED_OVER, footnote, need_columns, record
 from gradlens.plotting.pictures import class_of, common_examples, corner, example, heading, in_gray, picture

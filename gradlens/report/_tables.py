@@ -11,8 +11,7 @@ import pandas as pd
 from gradlens.core.numbers import NOTHING, number
 from gradlens.core.table import Table
 from gradlens.core.types import UserError
-from gradlens.runs.comparison import compare
-from gradlens.runs.comparison_text import CORE
+from gradlens.runs.comparison import CORE, compare
 from gradlens.runs.readings import Reading
 from gradlens.runs.record import Run
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,7 @@ from gradlens.core.names import unknown
 from gradlens.core.numbers import NOTHING, number
 from gradlens.core.table import Table
 from gradlens.core.types import UserError
-from gradlens.runs.comparable import check_comparable
-from gradlens.runs.families import family_of
+from gradlens.runs.differences import check_comparable
 from gradlens.runs.record import Run
 from gradlens.stats import association
 from gradlens.stats.association import FEWEST_FAMILIES, FEWEST_MODELS
@@ -231,3 +231,12 @@ def _printed(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _range(low: float, high: float) -> str:
     return f"{number(low, 2)} … {number(high, 2)}" if math.isfinite(low) else NOTHING
+
+
+def family_of(run: Run) -> str:
+    """The manifest's group, else the letters that an architecture's name begins with: resnet, swin, vit."""
+    model = run.provenance.get("model") or {}
+    group = (model.get("display") or {}).get("group")
+    arch = str(run.provenance.get("arch") or model.get("arch") or run.label)
+    letters = re.match(r"[a-z]+", arch.rpartition(":")[2].lower())
+    return str(group or (letters.group() if letters else arch))

@@ -1,11 +1,8 @@
-"""A run in a Python session: drawn, shown in a notebook, and opened again to look at its images.
-
-What needs torch is imported when it is asked for, so that a finished run is drawn without it.
-"""
+"""A run in a Python session: drawn, shown in a notebook, and opened again to look at its images."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +11,13 @@ import pandas as pd
 
 from gradlens.core.names import unknown
 from gradlens.core.notebook import displayable
+from gradlens.core.registry import figure
 from gradlens.core.table import Table
 from gradlens.core.types import UserError
 from gradlens.runs import record
+from gradlens.runs.history import check_kind
 from gradlens.runs.readings import table_of
 from gradlens.session.page import run_page
-from gradlens.session.plots import Plots
 
 if TYPE_CHECKING:
     import xarray
@@ -132,3 +130,44 @@ def _named_arrays(run: Run) -> xarray.Dataset:
 
 def _channels(count: int) -> Sequence[str]:
     return list("RGB") if count == 3 else ["gray"] if count == 1 else [str(k) for k in range(count)]
+
+
+class UnknownFigureError(UserError, AttributeError):
+    """A figure that nobody knows: also what ``hasattr`` expects of a name that is not there."""
+
+
+class Plots:
+    """The figures of one run, or of it and others: ``run.plot.gradient_gallery(twin, images=3)``."""
+
+    def __init__(self, run: Run):
+        self._run = run
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        if name.startswith("_") or name not in set(figure):
+            raise UnknownFigureError(unknown("figure", name, figure))
+
+        def drawn(*others: Run, **options: Any) -> Any:
+            from gradlens.plotting import draw
+
+            return displayable(draw(name, [self._run, *others], **options))
+
+        drawn.__name__, drawn.__doc__ = name, figure[name].__doc__
+        return drawn
+
+    def __dir__(self) -> list[str]:
+        return [name for name in figure if self._drawn_by(name)]
+
+    def _drawn_by(self, name: str) -> bool:
+        """Whether it draws runs; some draw trainings."""
+        try:
+            check_kind(name, figure[name], [self._run])
+        except UserError:
+            return False
+        return True
+
+    def __call__(self, *given: Any, **options: Any) -> Any:
+        names = dir(self)
+        raise UserError(f"plot is not called itself, but run.plot.{names[0]}(); there are: {', '.join(names)}")
+
+    def __repr__(self) -> str:
+        return f"<figures of {self._run.label}: {', '.join(dir(self))}>"

@@ -14,10 +14,9 @@ import torch
 
 from gradlens.core.files import make_folder, write_atomically
 from gradlens.core.memory import is_out_of_memory
-from gradlens.core.processes import average_buffers, backend, barrier, join, rank, total, world
+from gradlens.core.processes import Stop, average_buffers, backend, barrier, join, rank, total, world
 from gradlens.core.progress import track
 from gradlens.core.seeds import image_seed, own_random_numbers, set_random_numbers
-from gradlens.core.stopping import Stop
 from gradlens.core.types import Batch, Interrupted, UserError
 from gradlens.data import Data
 from gradlens.training._batches import TrainingBatches, WholeBatch

@@ -67,7 +67,7 @@ class Figure(Common):
 
     def _runs(self) -> list[Any]:
         """What the folders hold, checked to be of one contract."""
-        from gradlens.runs.comparable import check_comparable
+        from gradlens.runs.differences import check_comparable
         from gradlens.runs.history import check_kind, load_drawable
         from gradlens.runs.manifest import as_manifest, read_manifest
         from gradlens.runs.record import Run

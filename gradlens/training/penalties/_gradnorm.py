@@ -1,3 +1,5 @@
+"""The gradient's norm as a penalty: whole, above a hinge, and by channel."""
+
 from __future__ import annotations
 
 import torch
@@ -36,3 +38,31 @@ def first_order_gain(gradient: Images, norm: str, eps: float) -> Values:
 def check_radius(eps: float, norm: str = "linf") -> None:
     if not 0 < eps <= (1 if norm == "linf" else torch.inf):
         raise UserError(f"eps is {eps:g}; wanted an attack's radius in pixels of [0, 1], such as 4/255")
+
+
+@penalty
+def gradnorm_hinge(probe: Probe, threshold: float = 0.001, norm: str = "linf", eps: float = 4 / 255) -> Values:
+    """``max(0, ε ‖∇_x loss‖_* − threshold)``, ``(B,)`` in nats: ``gradnorm`` that leaves flat images alone.
+
+    threshold in nats, per image; half a nat is usual of a trained network, so the preset hardly acts.
+    Source: Rodríguez-Muñoz et al. 2024, their code's DBPThresholded.
+    """
+    return (first_order_gain(probe.gradient("loss"), norm, eps) - threshold).relu()
+
+
+@penalty
+def gradnorm_channel(
+    probe: Probe, red: float = 1.0, green: float = 2.0, blue: float = 1.0, eps: float = 4 / 255
+) -> Values:
+    """``ε Σ_c w_c ‖∇_x loss‖₁`` over the pixels of channel c, ``(B,)`` in nats.
+
+    With weights of one it is ``gradnorm``. Source: Rodríguez-Muñoz et al. 2024, their code's DBPChannel,
+    whose weights are the preset. Needs RGB images.
+    """
+    check_radius(eps)
+    per_channel = probe.gradient("loss").abs().sum((2, 3))
+    if per_channel.shape[1] != 3:
+        raise UserError(
+            f"gradnorm_channel weighs R, G and B; the images have {per_channel.shape[1]} channels; use gradnorm"
+        )
+    return eps * (per_channel * per_channel.new_tensor((red, green, blue))).sum(1)
