@@ -30,7 +30,6 @@ _HOME = {
     "corrupt": "probes.corruptions",
     "edges": "probes",
     "input_gradient": "probes.opening",
-    "leaderboard": "runs.leaderboard",
     "load_data": "data",
     "load_model": "models",
     "measure": "analysis.rows",
@@ -62,7 +61,6 @@ if TYPE_CHECKING:
     from gradlens.probes.opening import input_gradient as input_gradient
     from gradlens.report import write_report as write_report
     from gradlens.runs.comparison import compare as compare
-    from gradlens.runs.leaderboard import leaderboard as leaderboard
     from gradlens.session.analyze import analyze as analyze
     from gradlens.session.probe import Probe as Probe
     from gradlens.session.probe import probe as probe

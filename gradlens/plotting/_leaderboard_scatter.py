@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,7 +14,6 @@ from gradlens.core.registry import figure
 from gradlens.core.types import UserError
 from gradlens.plotting.panels import footnote, one_panel, record
 from gradlens.plotting.style import COLORS
-from gradlens.runs.leaderboard import family_of
 from gradlens.runs.record import Run
 from gradlens.stats.association import FEWEST_FAMILIES, FEWEST_MODELS, family_bootstrap, spearman, spearman_within
 
@@ -141,3 +141,12 @@ def _place(ax: Axes, point: NDArray, text: str, size: float, taken: Sequence[Bbo
             return box
         label.remove()
     return None
+
+
+def family_of(run: Run) -> str:
+    """The manifest's group, else the letters that an architecture's name begins with: resnet, swin, vit."""
+    model = run.provenance.get("model") or {}
+    group = (model.get("display") or {}).get("group")
+    arch = str(run.provenance.get("arch") or model.get("arch") or run.label)
+    letters = re.match(r"[a-z]+", arch.rpartition(":")[2].lower())
+    return str(group or (letters.group() if letters else arch))

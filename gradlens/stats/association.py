@@ -18,8 +18,12 @@ FEWEST_FAMILIES = 3
 
 def spearman(x: ArrayLike, y: ArrayLike) -> float:
     """Spearman's rank correlation: 1 the same order, 0 none, −1 the reverse; missing for too few or constant values."""
+    from scipy.stats import spearmanr
+
     x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
-    return _correlation(_ranks(x), _ranks(y)) if len(x) >= FEWEST_MODELS else math.nan
+    if len(x) < FEWEST_MODELS or equal(x) or equal(y):
+        return math.nan
+    return float(spearmanr(x, y).statistic)
 
 
 def spearman_within(x: ArrayLike, y: ArrayLike, family: ArrayLike) -> float:
@@ -30,19 +34,13 @@ def spearman_within(x: ArrayLike, y: ArrayLike, family: ArrayLike) -> float:
     _, member = np.unique(np.asarray(family), return_inverse=True)
     if len(member) - member.max(initial=0) - 1 < FEWEST_MODELS - 1:
         return math.nan
+    from scipy.stats import rankdata
+
     rest = []
     for values in (x, y):
-        ranks = _ranks(np.asarray(values, dtype=np.float64))
+        ranks = rankdata(np.asarray(values, dtype=np.float64))
         rest.append(ranks - (np.bincount(member, ranks) / np.bincount(member))[member])
     return _correlation(*rest)
-
-
-def leave_one_out(x: ArrayLike, y: ArrayLike, family: ArrayLike) -> tuple[float, float]:
-    """Smallest and largest ``spearman`` when one family is left out: how much any single one decides."""
-    x, y, family = np.asarray(x), np.asarray(y), np.asarray(family)
-    found = [spearman(x[family != one], y[family != one]) for one in np.unique(family)]
-    known = [rho for rho in found if math.isfinite(rho)]
-    return (min(known), max(known)) if len(known) > 1 else (math.nan, math.nan)
 
 
 def family_bootstrap(
@@ -68,12 +66,6 @@ def family_bootstrap(
         return math.nan, math.nan
     low, high = np.quantile(known, ((1 - level) / 2, (1 + level) / 2))
     return float(low), float(high)
-
-
-def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    from scipy.stats import rankdata
-
-    return rankdata(values)
 
 
 def _correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:

@@ -26,8 +26,8 @@ def mean_interval(values: ArrayLike, level: float = 0.95) -> Interval:
     x = x[np.isfinite(x)]
     if len(x) < 2:
         return (float(x.mean()) if len(x) else float("nan"), float("nan"), float("nan"))
-    half = t.ppf((1 + level) / 2, len(x) - 1) * x.std(ddof=1) / np.sqrt(len(x))
-    return float(x.mean()), float(x.mean() - half), float(x.mean() + half)
+    low, high = t.interval(level, len(x) - 1, loc=x.mean(), scale=x.std(ddof=1) / math.sqrt(len(x)))
+    return float(x.mean()), float(low), float(high)
 
 
 def share_interval(successes: int, trials: int, level: float = 0.95) -> Interval:
@@ -37,10 +37,10 @@ def share_interval(successes: int, trials: int, level: float = 0.95) -> Interval
     """
     if trials == 0:
         return math.nan, *MISSING
-    z2, share = ndtri((1 + level) / 2) ** 2, successes / trials
-    centre = (successes + z2 / 2) / (trials + z2)
-    half = math.sqrt(z2 * (share * (1 - share) + z2 / (4 * trials)) * trials) / (trials + z2)
-    return share, max(0.0, centre - half), min(1.0, centre + half)
+    from scipy.stats import binomtest
+
+    interval = binomtest(successes, trials).proportion_ci(level, "wilson")
+    return successes / trials, float(interval.low), float(interval.high)
 
 
 def quantile_interval(values: ArrayLike, p: float = 0.5, level: float = 0.95) -> Interval:

@@ -1,4 +1,4 @@
-"""``gradlens compare``: runs side by side, or beside a public table."""
+"""``gradlens compare``: runs side by side, or in groups of training seeds."""
 
 from __future__ import annotations
 
@@ -30,17 +30,13 @@ class Compare(Common):
     where: str | None = None
     """Only images for which this holds in every run, such as "correct and confidence > 0.9"."""
     columns: str | None = None
-    """Only these columns, or numbers of the summary with --table: l1,edge_auc_canny"""
+    """Only these columns: l1,edge_auc_canny"""
     primary: str | None = None
     """The declared hypotheses, at most five; default: those that the runs' analyzers declare."""
     reference: str | None = None
     """Whom the others are compared with; default: the first."""
     smallest: str | None = None
     """Smallest effects of interest, each in its column's unit: l1=0.5,edge_auc_canny=0.01"""
-    table: Path | None = None
-    """timm's results CSV or RobustBench's model-info JSON: rank correlations over models instead."""
-    against: str = "top1"
-    """The accuracy of that table: top1, clean_acc, autoattack_acc, …"""
     out: Annotated[Path | None, arg(aliases=["-o"])] = None
     """A file to write: .csv (all numbers), .md or .tex."""
 
@@ -49,7 +45,7 @@ class Compare(Common):
 
         if self.out:
             check_format(self.out)
-        table = self._leaderboard() if self.table else self._compared()
+        table = self._compared()
         table.show()
         if self.out:
             print(f"wrote {table.save(self.out)}")
@@ -66,17 +62,6 @@ class Compare(Common):
             reference=self.reference,
             smallest=_effects(self.smallest) if self.smallest else None,
         )
-
-    def _leaderboard(self) -> Table:
-        from gradlens.runs.leaderboard import leaderboard
-
-        unused = [name for name in ("where", "primary", "reference", "smallest") if getattr(self, name)]
-        if unused:
-            raise UserError(
-                f"--{unused[0]} does not go with --table, which compares whole models; leave one of them out"
-            )
-        assert self.table is not None
-        return leaderboard(read_runs(self.runs), self.table, self.against, columns=_split(self.columns))
 
 
 def read_runs(words: Sequence[str]) -> list[Run] | dict[str, list[Run]]:

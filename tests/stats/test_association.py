@@ -1,0 +1,65 @@
+"""Rank correlation over models that come in families, against slow definitions, and its interval over images."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from gradlens.stats.association import family_bootstrap, spearman, spearman_interval, spearman_within
+
+FAMILY = np.array(["resnet"] * 7 + ["vit"] * 3 + ["swin"] * 2)
+
+
+@pytest.fixture
+def pair(rng):
+    """Two numbers a model, of which families of unequal sizes share a part."""
+    x = rng.normal(size=12) + 3 * (FAMILY == "vit")
+    return x, x + rng.normal(size=12) + 2 * (FAMILY == "swin")
+
+
+def test_spearman_is_scipys_also_with_ties(pair):
+    x, y = np.round(pair[0], 1), np.round(pair[1], 0)
+    assert spearman(x, y) == pytest.approx(stats.spearmanr(x, y).statistic)
+    assert math.isnan(spearman(x[:3], y[:3]))
+    assert math.isnan(spearman(np.ones(12), y))
+
+
+def test_within_families_each_models_rank_is_measured_from_its_own_families_mean(pair):
+    x, y = pair
+    a, b = stats.rankdata(x), stats.rankdata(y)
+    left = [np.array([r[i] - np.mean(r[FAMILY[i] == FAMILY]) for i in range(12)]) for r in (a, b)]
+    assert spearman_within(x, y, FAMILY) == pytest.approx(np.corrcoef(*left)[0, 1])
+    # A family counts by its models: with every family's mean at equal weight it would be another number.
+    assert spearman_within(x, y, FAMILY) != pytest.approx(spearman(x, y))
+
+
+def test_what_differs_between_families_alone_vanishes_within_them(rng):
+    own = rng.normal(size=12)
+    shifts = np.select([FAMILY == "vit", FAMILY == "swin"], [100.0, 200.0])
+    assert spearman(own + shifts, rng.normal(size=12) + shifts) > 0.7
+    assert spearman_within(own + shifts, own + shifts, FAMILY) == pytest.approx(1)
+
+
+def test_the_bootstrap_draws_whole_families_and_each_as_often(pair):
+    x, y = pair
+    names = ["resnet", "swin", "vit"]
+    random, found = np.random.default_rng(0), []
+    for _ in range(1000):
+        rows = np.concatenate([np.flatnonzero(names[k] == FAMILY) for k in random.integers(3, size=3)])
+        found.append(stats.spearmanr(x[rows], y[rows]).statistic if len(rows) > 3 else np.nan)
+    expected = np.quantile([v for v in found if np.isfinite(v)], [0.025, 0.975])
+    assert family_bootstrap(x, y, FAMILY) == pytest.approx(tuple(expected))
+    assert all(math.isnan(v) for v in family_bootstrap(x, y, np.where(FAMILY == "vit", "vit", "resnet")))
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.5, 0.9])
+def test_the_interval_is_bonett_and_wrights(rho, rng):
+    x = rng.normal(size=400)
+    y = rho * x + math.sqrt(1 - rho**2) * rng.normal(size=400)
+    found, low, high = spearman_interval(x, y)
+    half = stats.norm.ppf(0.975) * math.sqrt((1 + found**2 / 2) / (400 - 3))
+    assert (math.atanh(high) - math.atanh(found)) == pytest.approx(half)
+    assert (math.atanh(found) - math.atanh(low)) == pytest.approx(half)
+    # Without the term in ρ² it would be narrower by this much.
+    assert half / (stats.norm.ppf(0.975) / math.sqrt(397)) == pytest.approx(math.sqrt(1 + found**2 / 2))
