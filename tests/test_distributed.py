@@ -20,12 +20,13 @@ from gradlens.core import processes
 SCRIPT = """
 import os, signal, sys
 import gradlens as gl
-from gradlens import _loop
+from gradlens.analysis import loop
 from gradlens.analyzers import STANDARD
 
 out, resume, kill_rank, kill_at = sys.argv[1], "--resume" in sys.argv, *map(int, sys.argv[2:4])
-_loop.FLUSH_SECONDS = -1
-batches = 0
+loop.FLUSH_SECONDS = -1
+# The first look, at the pilot images, is none.
+batches = -1
 
 def count(probe):
     global batches
@@ -38,9 +39,9 @@ model = gl.load_model("gradlens.models._zoo:digits_cnn", mean=(0.5, 0.4, 0.3), s
 options = {"limit": 53, "batch_size": 8, "progress": False, "resume": resume}
 run = gl.analyze(model, "digits", [*STANDARD, count], out=out, **options)
 # One write of a whole line, since two processes share this output.
-os.write(1, f"finished {len(run.samples)} images after {batches} batches\\n".encode())
+os.write(1, f"finished {len(run.samples)} images after {max(batches, 0)} batches\\n".encode())
 """
-NEVER = ("0", "0")
+NEVER = ("0", "-1")
 
 
 def start(folder, out, ranks=1, kill=NEVER, resume=False):
