@@ -27,7 +27,7 @@ from gradlens.core import memory, notebook, progress
 from gradlens.core.names import Name
 from gradlens.core.registry import analyzer as analyzers
 from gradlens.core.registry import figure as figures
-from gradlens.data._arrays import Arrays
+from gradlens.data._pixels import Arrays
 from gradlens.probes import opening
 from gradlens.runs.readings import table_of
 

@@ -6,7 +6,6 @@ import dataclasses
 import logging
 import math
 import os
-import pickle
 import signal
 import subprocess
 import sys
@@ -16,13 +15,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from folders import put
+from folders import CIFAR, CIFAR_TRAIN, place_cifar
 from PIL import Image
 
 import gradlens as gl
 from gradlens import Interrupted, UserError
 from gradlens.cli.main import main
-from gradlens.data._cifar import FOLDER, TRAIN
 from gradlens.training import _memory, _training
 from gradlens.training._augment import each_image
 from gradlens.training._batches import TrainingBatches
@@ -639,14 +637,15 @@ def test_two_processes_are_one_with_twice_the_batch(tmp_path, penalty, engine, t
 
 
 @pytest.mark.slow
-def test_preactresnet_trains_on_a_miniature_of_cifar(tmp_path, rng):
+def test_preactresnet_trains_on_a_miniature_of_cifar(tmp_path, rng, monkeypatch):
     """The archive's files, of 32 × 32 pictures in ten classes, a colour each."""
-    for name, count in {**dict.fromkeys(TRAIN, 40), "test_batch": 20}.items():
+    held = {}
+    for name, count in {**dict.fromkeys(CIFAR_TRAIN, 40), "test_batch": 20}.items():
         labels = np.arange(count) % 10
         color = np.stack([20 * labels, 190 - 20 * labels, np.full(count, 100)], 1)[:, :, None]
         pixels = (rng.integers(0, 60, (count, 3, 1024)) + color).clip(0, 255).astype(np.uint8)
-        content = {"data": pixels.reshape(count, -1), "labels": labels.tolist()}
-        put(tmp_path / FOLDER / name, pickle.dumps(content, protocol=2))
+        held[name] = {"data": pixels.reshape(count, -1), "labels": labels.tolist()}
+    place_cifar(monkeypatch, tmp_path / CIFAR, held)
     more = {"penalty": "gradnorm:alpha=.01", "flip": 0.5, "shift": 4, "eval_eps": 0}
     given = config(tmp_path, data="cifar10", data_dir=tmp_path, arch="preactresnet18", activation="gelu", **more)
     given = dataclasses.replace(given, limit=None, epochs=5, batch_size=20, lr=1e-3, eval_images=None)
