@@ -1,18 +1,22 @@
-"""Miniatures of every layout that ImageNet's validation set comes in, from one image set.
+"""Pictures and data sets in miniature: class folders, tars, CIFAR-10, and ImageNet in every layout it comes in.
 
-Each writer fills a folder and returns what ``load_data`` is told besides the name and the root.
+Each writer of a layout fills a folder and returns what ``load_data`` is told besides the name and the root.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
+import pickle
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
+from torchvision.datasets import CIFAR10
 
 WNIDS = ("n01440764", "n01443537", "n02012849", "n03126707")
 NAMES = ("tench", "goldfish", "crane (n02012849)", "crane (n03126707)")
@@ -22,6 +26,9 @@ CLASSES = (2, 0, 3, 1, 1, 0, 2, 3, 0)
 IDS = {3: WNIDS[0], 1: WNIDS[1], 4: WNIDS[2], 2: WNIDS[3]}
 TRUTH = "ILSVRC2012_validation_ground_truth.txt"
 DEVKIT = "ILSVRC2012_devkit_t12"
+CIFAR = "cifar-10-batches-py"
+CIFAR_TRAIN, CIFAR_TEST = tuple(f"data_batch_{k}" for k in range(1, 6)), ("test_batch",)
+CIFAR_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 Writer = Callable[[Path], dict[str, Any]]
 LAYOUTS: dict[str, Writer] = {}
@@ -36,11 +43,20 @@ def file_name(number: int) -> str:
     return f"ILSVRC2012_val_{number + 1:08d}.JPEG"
 
 
+# The identity, class and number of each image, in the order of the data set.
+EXPECTED = sorted((f"{WNIDS[c]}/{file_name(i)}", c, i) for i, c in enumerate(CLASSES))
+
+
 def jpeg(number: int) -> bytes:
     pixels = np.random.default_rng(number).integers(0, 256, (10, 12, 3), dtype=np.uint8)
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, "jpeg")
     return stream.getvalue()
+
+
+def picture(seed: int = 0, size: tuple[int, int] = (20, 16)) -> Image.Image:
+    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
 
 
 def put(file: Path, content: bytes | str) -> Path:
@@ -57,6 +73,16 @@ def tar_of(file: Path, members: dict[str, bytes], mode: str = "w") -> Path:
             info.size = len(content)
             tar.addfile(info, io.BytesIO(content))
     return file
+
+
+def folder_of(root: Path, **classes: int) -> Path:
+    """A folder with so many random pictures a class, ``train__cat`` for nested ones."""
+    for k, (name, count) in enumerate(classes.items()):
+        place = root / name.replace("__", "/")
+        place.mkdir(parents=True)
+        for i in range(count):
+            picture(100 * k + i).save(place / f"{i:02d}.png")
+    return root
 
 
 def classes(root: Path, *names: str, count: int = 1) -> Path:
@@ -76,6 +102,12 @@ def synset_files(prefix: str = "") -> dict[str, bytes]:
 def write_all(root: Path, files: dict[str, bytes]) -> None:
     for name, content in files.items():
         put(root / name, content)
+
+
+def flat(root: Path) -> Path:
+    """The images in one folder without labels."""
+    write_all(root, flat_files("val/"))
+    return root
 
 
 def meta_mat() -> bytes:
@@ -106,6 +138,17 @@ def three_columns() -> str:
 def kaggle_csv() -> str:
     rows = [f"{file_name(i).removesuffix('.JPEG')},{WNIDS[c]} 85 1 499 272 \n" for i, c in enumerate(CLASSES)]
     return "ImageId,PredictionString\n" + "".join(reversed(rows))
+
+
+def place_cifar(monkeypatch: pytest.MonkeyPatch, folder: Path, batches: dict[str, dict[str, Any]]) -> None:
+    """CIFAR-10 of these batches, by file name, with the checksums that torchvision wants."""
+    files = {"batches.meta": {"label_names": list(CIFAR_CLASSES)}, **batches}
+    sums = {}
+    for name, content in files.items():
+        sums[name] = hashlib.md5(put(folder / name, pickle.dumps(content, protocol=2)).read_bytes()).hexdigest()
+    for attribute, names in (("train_list", CIFAR_TRAIN), ("test_list", CIFAR_TEST)):
+        monkeypatch.setattr(CIFAR10, attribute, [[name, sums[name]] for name in names])
+    monkeypatch.setattr(CIFAR10, "meta", {**CIFAR10.meta, "md5": sums["batches.meta"]})
 
 
 def devkit_archive(root: Path) -> None:
@@ -215,31 +258,4 @@ def tar_of_synset_folders(root):
 def tar_of_flat_files(root):
     tar_of(root / "val.tar", flat_files("val/"))
     put(root / "LOC_val_solution.csv", kaggle_csv())
-    return {}
-
-
-def _tars() -> dict[str, bytes]:
-    """A tar for each synset, as ImageNet's training set comes."""
-    made = {}
-    for wnid in WNIDS:
-        inside = {n.split("/")[1]: content for n, content in synset_files().items() if n.startswith(wnid)}
-        stream = io.BytesIO()
-        with tarfile.open(fileobj=stream, mode="w") as tar:
-            for name, content in inside.items():
-                info = tarfile.TarInfo(name)
-                info.size = len(content)
-                tar.addfile(info, io.BytesIO(content))
-        made[f"{wnid}.tar"] = stream.getvalue()
-    return made
-
-
-@layout
-def folder_of_tars(root):
-    write_all(root / "val", _tars())
-    return {}
-
-
-@layout
-def tar_of_tars(root):
-    tar_of(root / "val.tar", _tars())
     return {}

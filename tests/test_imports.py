@@ -63,7 +63,7 @@ def imports(source):
 
 
 def own_imports(source, known=frozenset(MODULES)):
-    """The package's modules that a file imports: of ``from gradlens.data import _tar`` the file ``_tar``."""
+    """The package's modules that a file imports: of ``from gradlens.data import _store`` the file ``_store``."""
     pairs = [(m, n) for m, n in imports(source) if m.partition(".")[0] == "gradlens"]
     return sorted({f"{m}.{n}" if f"{m}.{n}" in known or (m == "gradlens" and n) else m for m, n in pairs})
 
@@ -146,8 +146,8 @@ def test_front_door_imports_nothing_of_ours_at_once():
 @pytest.mark.parametrize(
     ("module", "source", "expected"),
     [
-        ("gradlens.data._tar", "from gradlens.probes.probe import Probe", ["gradlens.probes.probe"]),
-        ("gradlens.data._tar", "import gradlens.models", ["gradlens.models"]),
+        ("gradlens.data._store", "from gradlens.probes.probe import Probe", ["gradlens.probes.probe"]),
+        ("gradlens.data._store", "import gradlens.models", ["gradlens.models"]),
         ("gradlens.models._load", "from gradlens import data", ["gradlens.data"]),
         ("gradlens.models._load", "def f():\n    from gradlens import data", ["gradlens.data"]),
         ("gradlens.data", "from gradlens.data._load import x\nfrom gradlens.core import types", []),
@@ -170,7 +170,7 @@ def test_wrong_directions_are_seen(module, source, expected):
 
 def test_circles_are_seen():
     assert circles({"a": ["b"], "b": ["c"], "c": ["b"], "d": ["a"]}) == [["b", "c"]]
-    assert own_imports("from gradlens.data import _tar, load_data") == ["gradlens.data", "gradlens.data._tar"]
+    assert own_imports("from gradlens.data import _store, load_data") == ["gradlens.data", "gradlens.data._store"]
 
 
 def test_import_costs_nothing_and_results_need_no_torch():

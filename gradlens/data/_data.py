@@ -1,19 +1,21 @@
+"""Data, the sequence of labelled images that every room reads, whatever source they come from; and its samples."""
+
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 from torch import Tensor
 
 from gradlens.core.types import Batch, Preprocess, UserError, check_images, digest
 from gradlens.data._pixels import UnreadableError, image_transform
-from gradlens.data._sample import stratified_order
-from gradlens.data._store import SPLIT_NAMES
+from gradlens.data._store import SPLIT_FOLDERS
 
 
 @runtime_checkable
@@ -62,9 +64,6 @@ class Data:
         index = int(self.indices[position])
         return self.image(index), int(self.source.labels[index]), index
 
-    def __iter__(self) -> Iterator[tuple[Tensor, int, int]]:
-        return (self[i] for i in range(len(self)))
-
     def __repr__(self) -> str:
         return f"<Data {self.name}: {len(self)} images, {len(self.class_names)} classes>"
 
@@ -97,8 +96,7 @@ class Data:
         if store is None:
             return ()
         here = store.where if store.where.is_dir() else store.where.parent
-        named = any(here.name in names for names in SPLIT_NAMES.values())
-        return (here, here.parent) if named else (here,)
+        return (here, here.parent) if here.name in SPLIT_FOLDERS else (here,)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -181,3 +179,23 @@ class Data:
     def _with(self, **changed: Any) -> Data:
         same = {k: getattr(self, k) for k in ("source", "split", "preprocess", "indices", "options")}
         return Data(**{**same, **changed})
+
+
+def stratified_order(paths: Sequence[str], labels: ArrayLike, seed: int = 0) -> NDArray[np.int64]:
+    """An order of the positions whose every prefix holds the classes in proportion.
+
+    Within a class the order is that of hash(seed, path), so it does not depend on other images, and a
+    prefix is contained in every longer one. Classes of equal size differ by at most one image.
+    """
+    keys, labels = np.array([path_hash(seed, p) for p in paths]), np.asarray(labels)
+    rank = np.empty(len(keys))
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        order = np.argsort(keys[members], kind="stable")
+        rank[members[order]] = (np.arange(len(members)) + 0.5) / len(members)
+    return np.lexsort((keys, rank))
+
+
+def path_hash(seed: int, path: str) -> int:
+    """A number that belongs to an image and a seed, whatever the machine or the order of the images."""
+    return int.from_bytes(hashlib.blake2b(f"{seed}/{path}".encode(), digest_size=7).digest(), "little")

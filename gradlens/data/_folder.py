@@ -10,23 +10,20 @@ from timm.utils.misc import natural_key
 
 from gradlens.core.names import unknown
 from gradlens.core.types import UserError
-from gradlens.data import _synsets
-from gradlens.data._classmap import ClassMap, read_class_map
-from gradlens.data._labels import by_index, labels_of, read_listing
-from gradlens.data._open import open_store
-from gradlens.data._pictures import Pictures
-from gradlens.data._store import SPLIT_NAMES, SUFFIXES, Store
-from gradlens.data._text import some
+from gradlens.data import _classes
+from gradlens.data._classes import ClassMap, read_class_map
+from gradlens.data._lists import labels_of, read_listing, some
+from gradlens.data._store import SPLIT_FOLDERS, SPLIT_NAMES, SUFFIXES, Pictures, Store, open_store
 
 ORDERS = ("text", "natural")
 
 
 def folder(
-    place: Path,
+    root: Path,
     split: str,
     *,
-    labels: Path | None = None,
-    class_map: str | Path | None = None,
+    labels: str | None = None,
+    class_map: str | None = None,
     class_order: str | None = None,
     partial: bool = False,
 ) -> Pictures:
@@ -35,21 +32,44 @@ def folder(
         raise UserError(unknown("class order", str(class_order), ORDERS))
     if class_order and (labels or class_map):
         raise UserError("--class-order does nothing where --labels or --class-map tells the classes; leave it out")
-    store = open_store(_choose_split(place, split))
+    store = open_store(_choose_split(root, split))
     if not store.names:
-        raise UserError(f"found no image in {store.where}; wanted files that end in {' '.join(sorted(SUFFIXES))}")
+        wanted = " ".join(sorted(SUFFIXES))
+        raise UserError(
+            f"found no image in {store.where}; wanted files that end in {wanted}: unpack tars that it holds"
+        )
     classes = None if class_map is None else read_class_map(class_map)
     if labels is not None:
-        return _listed(store, labels, classes, partial)
+        return _listed(store, Path(labels), classes, partial)
     if any("/" in name for name in store.names):
         return _classed(store, classes, class_order)
-    return _unlabelled(store)
-
-
-def _unlabelled(store: Store) -> Pictures:
     count = len(store.names)
     note = f"{store.where} holds {count:,} images and no class folder, so labels are unknown; give --labels FILE"
     return Pictures(_name(store), store, store.names, np.full(count, -1), (), store.names, (note,))
+
+
+def _choose_split(root: Path, split: str) -> Path:
+    """The sub-folder of the split where there is one, else the folder itself."""
+    if not root.is_dir():
+        return root
+    for name in SPLIT_NAMES.get(split, (split,)):
+        if split and (root / name).is_dir():
+            return root / name
+    held = sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+    if held and set(held) <= SPLIT_FOLDERS:
+        raise UserError(f"{root} holds the splits {' and '.join(held)}, not '{split}'; ask for one that is there")
+    return root
+
+
+def _listed(store: Store, file: Path, classes: ClassMap | None, partial: bool) -> Pictures:
+    """One class a line of a label file."""
+    listing = read_listing(file)
+    if listing.ilsvrc:
+        raise UserError(f"{file} holds numbers without images, as ImageNet's devkit does; give --data imagenet-val")
+    known, count = (classes.index, len(classes.class_names)) if classes else ({}, 1_000_000)
+    labels = labels_of(store.names, listing, known, count, partial)
+    names = classes.class_names if classes else tuple(str(c) for c in range(int(labels.max()) + 1))
+    return Pictures(_name(store), store, store.names, labels, names, store.names)
 
 
 def _classed(store: Store, classes: ClassMap | None, order: str | None) -> Pictures:
@@ -59,12 +79,10 @@ def _classed(store: Store, classes: ClassMap | None, order: str | None) -> Pictu
     notes = _doubts(store, tops)
     if classes is None:
         _check_filled(store, tops)
-        ordered = _order(store, order)
-        notes += _synset_doubts(ordered)
-        named = _synsets.class_names() if tuple(ordered) == _synsets.wnids() else tuple(ordered)
+        ordered = _ordered(store, order)
+        notes += _doubts_of_order(ordered, order)
+        named = _classes.class_names() if tuple(ordered) == _classes.wnids() else tuple(ordered)
         classes = ClassMap({name: i for i, name in enumerate(ordered)}, named)
-        if sorted(ordered) != sorted(ordered, key=natural_key):
-            notes += (f"class folders are in {order} order: {some(ordered, 4)}",)
     strange = sorted(set(tops) - set(classes.index))
     if strange:
         raise UserError(
@@ -77,17 +95,6 @@ def _classed(store: Store, classes: ClassMap | None, order: str | None) -> Pictu
     return Pictures(_name(store), store, kept, found[by_class], classes.class_names, kept, notes)
 
 
-def _listed(store: Store, file: Path, classes: ClassMap | None, partial: bool) -> Pictures:
-    known = classes.index if classes else {}
-    listing = read_listing(file)
-    if listing.ilsvrc:
-        raise UserError(f"{file} holds numbers without images, as ImageNet's devkit does; give --data imagenet-val")
-    count = len(classes.class_names) if classes else 1_000_000
-    labels = labels_of(store.names, listing, by_index(file, count, known), partial)
-    names = classes.class_names if classes else tuple(str(c) for c in range(int(labels.max()) + 1))
-    return Pictures(_name(store), store, store.names, labels, names, store.names)
-
-
 def _check_filled(store: Store, tops: Sequence[str]) -> None:
     empty = sorted(set(store.folders) - set(tops))
     if empty:
@@ -97,7 +104,7 @@ def _check_filled(store: Store, tops: Sequence[str]) -> None:
         )
 
 
-def _order(store: Store, order: str | None) -> list[str]:
+def _ordered(store: Store, order: str | None) -> list[str]:
     """torchvision sorts the folders as text, timm by the numbers in them and without case."""
     text, natural = sorted(store.folders), sorted(store.folders, key=natural_key)
     if order is None and text != natural:
@@ -125,29 +132,19 @@ def _doubts(store: Store, tops: Sequence[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _synset_doubts(ordered: Sequence[str]) -> tuple[str, ...]:
-    """Some of ImageNet's folders are classes 0, 1, 2, … of their own, which a model of all 1,000 has elsewhere."""
-    known = _synsets.wnids()
-    if not set(ordered) < set(known):
-        return ()
-    return (
-        f"the {len(ordered):,} class folders are some of ImageNet's {len(known):,} synsets, numbered from 0; for a "
-        "model of all give --class-map imagenet",
-    )
+def _doubts_of_order(ordered: Sequence[str], order: str | None) -> tuple[str, ...]:
+    found = []
+    known = _classes.wnids()
+    if set(ordered) < set(known):
+        # They are classes 0, 1, 2, … here, which a model of all 1,000 has elsewhere.
+        found.append(
+            f"the {len(ordered):,} class folders are some of ImageNet's {len(known):,} synsets, numbered from 0; for a "
+            "model of all give --class-map imagenet"
+        )
+    if sorted(ordered) != sorted(ordered, key=natural_key):
+        found.append(f"class folders are in {order} order: {some(ordered, 4)}")
+    return tuple(found)
 
 
 def _name(store: Store) -> str:
     return store.where.name.removesuffix(".tar")
-
-
-def _choose_split(root: Path, split: str) -> Path:
-    """The sub-folder of the split where there is one, else the folder itself."""
-    if not root.is_dir():
-        return root
-    for name in SPLIT_NAMES.get(split, (split,)):
-        if split and (root / name).is_dir():
-            return root / name
-    held = sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
-    if held and set(held) <= {name for names in SPLIT_NAMES.values() for name in names}:
-        raise UserError(f"{root} holds the splits {' and '.join(held)}, not '{split}'; ask for one that is there")
-    return root

@@ -6,22 +6,22 @@ Every layout comes to the same images in the same order with the same identities
 
 from __future__ import annotations
 
+import io
+import tarfile
+import zlib
 from collections.abc import Sequence
 from functools import partial as bound
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gradlens.core.types import UserError
-from gradlens.data import _synsets
-from gradlens.data._devkit import DEVKIT, TRUTH, devkit_file, ilsvrc_order
-from gradlens.data._labels import Listing, by_index, ground_truth, labels_of, read_listing
-from gradlens.data._open import open_store
-from gradlens.data._pictures import Pictures
-from gradlens.data._store import Store
-from gradlens.data._text import some
+from gradlens.data import _classes
+from gradlens.data._lists import Listing, ground_truth, labels_of, read_listing, some
+from gradlens.data._store import Pictures, Store, open_store
 
 IMAGES = 50_000
 FOLDERS = ("imagenet-val", "imagenet", "ImageNet", "ILSVRC2012")
@@ -29,31 +29,34 @@ PLACES = (
     *("ILSVRC/Data/CLS-LOC/val", "Data/CLS-LOC/val", "val", "validation", "ILSVRC2012_img_val"),
     *("val.tar", "ILSVRC2012_img_val.tar", "."),
 )
+DEVKIT = "ILSVRC2012_devkit_t12"
+TRUTH = "ILSVRC2012_validation_ground_truth.txt"
 LABEL_FILES = ("val.txt", "LOC_val_solution.csv", TRUTH)
 
 
-def imagenet_val(root: Path, *, labels: Path | None = None, partial: bool = False) -> Pictures:
+def imagenet_val(root: Path, *, labels: str | None = None, partial: bool = False) -> Pictures:
     """The validation set. partial: a subset is wanted, so that images and classes may be absent."""
     # A folder of data sets has it below one of these names.
     root = next((root / name for name in FOLDERS if (root / name).is_dir()), root)
     store = _find(root, PLACES)
-    if store.folders and any(name.count("/") for name in store.names):
-        classes = _by_synset(store, expected=_synsets.wnids(), partial=partial)
+    if store.folders and any("/" in name for name in store.names):
+        classes = _by_synset(store, expected=_classes.wnids(), partial=partial)
     else:
         classes = _by_list(store, root, labels, partial)
-    count = len(classes)
-    few = count != IMAGES and not partial
-    notes = (f"imagenet-val: found {count:,} images in {store.where}, wanted {IMAGES:,}",) if few else ()
-    return _pictures("imagenet-val", store, classes, notes)
+    found = _pictures("imagenet-val", store, classes)
+    if len(classes) != IMAGES and not partial:
+        found.notes = (f"imagenet-val: found {len(classes):,} images in {store.where}, wanted {IMAGES:,}",)
+    return found
 
 
 def variant(letter: str, root: Path, *, partial: bool = False) -> Pictures:
     """ImageNet-A or -R: 200 synset folders, labelled as classes of the 1,000."""
     name = f"imagenet-{letter}"
     store = _find(root, (name, f"{name}.tar", "."))
-    valid = _synsets.variant(letter)
-    classes = _by_synset(store, [_synsets.wnids()[i] for i in valid], partial)
-    return _pictures(name, store, classes, (), valid)
+    valid = _classes.variant(letter)
+    found = _pictures(name, store, _by_synset(store, [_classes.wnids()[i] for i in valid], partial))
+    found.valid_classes = valid
+    return found
 
 
 imagenet_a, imagenet_r = bound(variant, "a"), bound(variant, "r")
@@ -73,7 +76,6 @@ def _find(root: Path, places: Sequence[str]) -> Store:
 
 def _by_synset(store: Store, expected: Sequence[str], partial: bool) -> NDArray[np.int64]:
     """Classes from folders named after synsets: all of those expected, and no other."""
-    index = {wnid: i for i, wnid in enumerate(_synsets.wnids())}
     tops = [name.split("/")[0] if "/" in name else "" for name in store.names]
     held = set(tops)
     strange = sorted((held | set(store.folders)) - set(expected))
@@ -89,53 +91,92 @@ def _by_synset(store: Store, expected: Sequence[str], partial: bool) -> NDArray[
             f"{store.where} holds pictures of {len(held):,} synsets, wanted {len(expected):,}; {some(missing)} "
             "missing or empty: complete it, or give --data the folder itself with --class-map imagenet"
         )
+    index = _index()
     return np.array([index[top] for top in tops])
 
 
-def _by_list(store: Store, root: Path, labels: Path | None, partial: bool) -> NDArray[np.int64]:
+def _by_list(store: Store, root: Path, labels: str | None, partial: bool) -> NDArray[np.int64]:
     """Classes of a flat folder from the label file given, or the first that lies beside."""
     base = store.where if store.where.is_dir() else store.where.parent
     roots = [root] if root.is_dir() else []
     places = list(dict.fromkeys([base, base.parent, *roots]))
-    listing = _listing(places, labels)
+    listing = read_listing(Path(labels)) if labels is not None else _listing_beside(places)
     if listing is None:
         raise UserError(
             f"found {len(store.names):,} images in {store.where} and no class folder: a flat folder; put "
             f"{', '.join(LABEL_FILES)} or {DEVKIT}.tar.gz beside it, or give --labels FILE"
         )
-    wnids = _synsets.wnids()
-    known = {wnid: i for i, wnid in enumerate(wnids)}
     if listing.ilsvrc:
-        order = ilsvrc_order([listing.file.parent, *places], listing.file)
+        order = _ilsvrc_order([listing.file.parent, *places], listing.file)
         rows = [(image, order.get(int(i), f"ILSVRC id {i}")) for image, i in listing.rows]
         listing = Listing(listing.file, rows)
-    return labels_of(store.names, listing, by_index(listing.file, len(wnids), known), partial)
+    index = _index()
+    return labels_of(store.names, listing, index, len(index), partial)
 
 
-def _listing(places: Sequence[Path], labels: Path | None) -> Listing | None:
-    if labels is not None:
-        return read_listing(labels)
+def _index() -> dict[str, int]:
+    return {wnid: i for i, wnid in enumerate(_classes.wnids())}
+
+
+def _listing_beside(places: Sequence[Path]) -> Listing | None:
     for place in places:
         for name in LABEL_FILES:
             if (place / name).is_file():
                 return read_listing(place / name)
-    content = devkit_file(places, TRUTH)
-    return None if content is None else Listing(places[-1] / TRUTH, ground_truth(content.decode().split()), True)
+    content = _devkit_file(places, TRUTH)
+    return None if content is None else ground_truth(places[-1] / TRUTH, content.decode().split())
 
 
-def _pictures(
-    name: str,
-    store: Store,
-    classes: NDArray[np.int64],
-    notes: tuple[str, ...],
-    valid: tuple[int, ...] | None = None,
-) -> Pictures:
+def _pictures(name: str, store: Store, classes: NDArray[np.int64]) -> Pictures:
     """In the order of synset and file name, which is also an image's identity, whatever the layout."""
-    wnids = _synsets.wnids()
+    wnids = _classes.wnids()
     paths = [f"{wnids[c]}/{PurePosixPath(n).name}" for c, n in zip(classes, store.names, strict=True)]
     order = sorted(range(len(paths)), key=paths.__getitem__)
     if len(set(paths)) < len(paths):
         twice = next(paths[a] for a, b in pairwise(order) if paths[a] == paths[b])
         raise UserError(f"{store.where} holds {twice} twice; remove the copy")
     names = [store.names[i] for i in order]
-    return Pictures(name, store, names, classes[order], _synsets.class_names(), [paths[i] for i in order], notes, valid)
+    return Pictures(name, store, names, classes[order], _classes.class_names(), [paths[i] for i in order])
+
+
+def _ilsvrc_order(places: Sequence[Path], wanted_by: object) -> dict[int, str]:
+    """ILSVRC id → wnid: the devkit numbers the classes in an order of its own, which only its ``meta.mat`` tells."""
+    from scipy.io import loadmat
+
+    content = _devkit_file(places, "meta.mat")
+    if content is None:
+        raise UserError(
+            f"{wanted_by} holds ILSVRC ids, which are not indices of the sorted synsets; put the devkit's meta.mat "
+            f"or {DEVKIT}.tar.gz beside it, or give --labels a file of names and classes such as val.txt"
+        )
+    try:
+        synsets = loadmat(io.BytesIO(content), squeeze_me=True)["synsets"]
+        ids = {str(s["WNID"]): int(s["ILSVRC2012_ID"]) for s in synsets}
+        # A table of damaged bytes would lack some.
+        return {ids[wnid]: wnid for wnid in _classes.wnids()}
+    except Exception as error:
+        # scipy's reader raises whatever the bytes lead it to.
+        raise UserError(f"cannot read the devkit's meta.mat: {type(error).__name__}; copy it again") from None
+
+
+def _devkit_file(places: Sequence[Path], name: str) -> bytes | None:
+    """A file of the devkit: loose, in the unpacked devkit, or in its archive; None where there is none."""
+    for place in places:
+        for folder in (place, place / "data", place / DEVKIT / "data"):
+            if (folder / name).is_file():
+                return (folder / name).read_bytes()
+        archive = place / f"{DEVKIT}.tar.gz"
+        if archive.is_file():
+            return _archived(archive, f"{DEVKIT}/data/{name}")
+    return None
+
+
+def _archived(archive: Path, name: str) -> bytes:
+    """One file of an archive, in memory."""
+    try:
+        with tarfile.open(archive) as tar:
+            return cast(io.BufferedReader, tar.extractfile(name)).read()
+    except (tarfile.TarError, EOFError, OSError, ValueError, KeyError, AttributeError, zlib.error) as error:
+        raise UserError(
+            f"cannot read {name} of {archive}: {type(error).__name__}; copy it again, or unpack it beside"
+        ) from None

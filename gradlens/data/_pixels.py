@@ -1,8 +1,8 @@
-"""A decoded picture → an upright RGB tensor in [0, 1]."""
+"""What a user has, a picture, a path, an array or a tensor → upright RGB pixels in [0, 1]."""
 
 from __future__ import annotations
 
-import functools
+import hashlib
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -10,10 +10,11 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from gradlens.core.types import Preprocess, UserError
+from gradlens.core.types import Preprocess, UserError, check_images
 
 # Pillow's own limit of pictures it refuses, which is 0.7 GB once decoded.
 PIXELS = 178_956_970
@@ -64,22 +65,13 @@ def to_rgb(image: Image.Image) -> Image.Image:
 def image_transform(preprocess: Preprocess | None) -> Callable[[Image.Image], Tensor]:
     """RGB image → ``(3, H, W)`` float32 in [0, 1]; without a Preprocess at its own size."""
     from timm.data import create_transform
+    from torchvision.transforms import Compose, ConvertImageDtype
     from torchvision.transforms.functional import to_tensor as pil_to_tensor
 
     if preprocess is None:
         return pil_to_tensor
-    eight_bit = create_transform(
-        input_size=(3, *preprocess.sides),
-        interpolation=preprocess.interpolation,
-        crop_pct=preprocess.crop_pct,
-        crop_mode=preprocess.crop_mode,
-        normalize=False,
-    )
-    return functools.partial(_scaled, eight_bit)
-
-
-def _scaled(eight_bit: Callable[[Image.Image], Tensor], image: Image.Image) -> Tensor:
-    return eight_bit(image).float() / 255
+    how: dict[str, Any] = {name: getattr(preprocess, name) for name in ("interpolation", "crop_pct", "crop_mode")}
+    return Compose([create_transform((3, *preprocess.sides), normalize=False, **how), ConvertImageDtype(torch.float32)])
 
 
 def to_tensor(images: Any, preprocess: Preprocess | None = None) -> Tensor:
@@ -91,21 +83,53 @@ def to_tensor(images: Any, preprocess: Preprocess | None = None) -> Tensor:
     if isinstance(images, (list, tuple)):
         return torch.cat([to_tensor(i, preprocess) for i in images])
     if isinstance(images, (str, Path)):
-        if not Path(images).is_file():
-            raise UserError(f"no image at {images}; give the path of a picture")
-        try:
-            images = open_image(Path(images))
-        except UnreadableError as error:
-            raise UserError(f"cannot read {error}") from None
+        images = _opened(Path(images))
     if isinstance(images, np.ndarray) and images.dtype == np.uint8:
-        stack = images if images.ndim == 4 else images[None]
-        if stack.ndim not in (3, 4) or (stack.ndim == 4 and stack.shape[-1] not in (3, 4)):
-            raise UserError(
-                f"an 8-bit array has shape {images.shape}; wanted (H, W, 3) or (B, H, W, 3): put channels last, "
-                "or give pixels in [0, 1] with channels first"
-            )
-        return to_tensor([Image.fromarray(a) for a in stack], preprocess)
+        return to_tensor(_pictures(images), preprocess)
     if isinstance(images, Image.Image):
         return image_transform(preprocess)(to_rgb(images))[None]
     tensor = torch.as_tensor(images).float()
     return tensor if tensor.ndim == 4 else tensor[None]
+
+
+def _opened(path: Path) -> Image.Image:
+    if not path.is_file():
+        raise UserError(f"no image at {path}; give the path of a picture")
+    try:
+        return open_image(path)
+    except UnreadableError as error:
+        raise UserError(f"cannot read {error}") from None
+
+
+def _pictures(pixels: NDArray[np.uint8]) -> list[Image.Image]:
+    stack = pixels if pixels.ndim == 4 else pixels[None]
+    if stack.ndim not in (3, 4) or (stack.ndim == 4 and stack.shape[-1] not in (3, 4)):
+        raise UserError(
+            f"an 8-bit array has shape {pixels.shape}; wanted (H, W, 3) or (B, H, W, 3): put channels last, "
+            "or give pixels in [0, 1] with channels first"
+        )
+    return [Image.fromarray(a) for a in stack]
+
+
+class Arrays:
+    """Images and labels that are already in memory: pixels in [0, 1] as the model will see them."""
+
+    name = "arrays"
+    varies_in_size = False
+
+    def __init__(self, images: Any, labels: Any = None):
+        if len(images) == 0:
+            raise UserError("the array of images is empty; give at least one image")
+        self.images = to_tensor(images)
+        check_images(self.images)
+        count = len(self.images)
+        self.labels = np.full(count, -1) if labels is None else np.asarray(labels).astype(np.int64)
+        if self.labels.shape != (count,):
+            raise UserError(f"{count} images came with labels of shape {self.labels.shape}; wanted ({count},)")
+        self.class_names = tuple(str(c) for c in range(int(self.labels.max()) + 1))
+        # Part of an image's identity, so that a run is not resumed with other pixels.
+        contents = (hashlib.blake2b(image.numpy().tobytes(), digest_size=4).hexdigest() for image in self.images)
+        self.paths = [f"{i:06d}-{content}" for i, content in enumerate(contents)]
+
+    def open(self, index: int) -> Tensor:
+        return self.images[index]

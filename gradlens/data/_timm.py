@@ -1,4 +1,4 @@
-"""timm's own data specs: ``hfds/ORG/NAME`` from Hugging Face's cache, ``torch/NAME`` from torchvision.
+"""Data sets that timm and torchvision read: ``hfds/ORG/NAME`` from Hugging Face's cache, ``torch/NAME``, CIFAR-10.
 
 Nothing is downloaded unless the spec ends in ``:download=true``.
 """
@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from gradlens.core.names import parse_spec
+from gradlens.core.names import parse_spec, unknown
 from gradlens.core.types import UserError
 from gradlens.data._pixels import UnreadableError, open_image, to_rgb
 
-SPLITS = {"hfds": {"val": "validation"}}
+STREAMS = ("hfids", "tfds", "wds")
 
 
 class Timm:
@@ -29,10 +29,15 @@ class Timm:
 
     def __init__(self, spec: str, split: str, root: Path | None):
         self.name, options = parse_spec(spec)
-        kind = self.name.partition("/")[0]
+        kind = self.name.partition("/")[0].lower()
+        if kind in STREAMS:
+            raise UserError(
+                f"timm reads {self.name} as a stream, whose images have no number; unpack its shards into class "
+                "folders, or give hfds/…"
+            )
         if set(options) - {"download"}:
             raise UserError(f"'{spec}' has options that are not known; there is one: {self.name}:download=true")
-        split = SPLITS.get(kind, {}).get(split, split)
+        split = "validation" if (kind, split) == ("hfds", "val") else split
         self.dataset = _create(self.name, split, root, options.get("download", "").lower() in ("1", "true", "yes"))
         self.reader = getattr(self.dataset, "reader", None)
         self.labels = _labels(self.dataset, self.reader)
@@ -49,6 +54,39 @@ class Timm:
             return to_rgb(picture)
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise UnreadableError(f"{name}: {(str(error) or type(error).__name__).splitlines()[0]}") from None
+
+
+class Cifar:
+    """An image's identity is its place in the files of its part, as in RobustBench.
+
+    Splits: test; of the training images the last tenth (5,000) is val, to tune on, and the others are train.
+    """
+
+    name = "cifar10"
+    varies_in_size = False
+
+    def __init__(self, root: Path, split: str):
+        if split not in ("train", "val", "test"):
+            raise UserError(unknown("split of cifar10", split, ("train", "val", "test")))
+        # The files are pickles, which are programs. torchvision unpickles them only if all have the checksums
+        # that were published, so none is run that is not CIFAR-10's own.
+        place = root.parent if root.name == "cifar-10-batches-py" else root
+        self.whole = Timm("torch/cifar10", "test" if split == "test" else "train", place)
+        rows = range(len(self.whole.labels))
+        first_of_val = len(rows) - len(rows) // 10
+        self.rows = {"train": rows[:first_of_val], "val": rows[first_of_val:], "test": rows}[split]
+        self.labels, self.class_names = self.whole.labels[self.rows], self.whole.class_names
+        self.paths = [f"{i:05d}" for i in self.rows]
+
+    def open(self, index: int) -> Image.Image:
+        return self.whole.open(self.rows[index])
+
+
+def cifar10_test(root: Path) -> Cifar:
+    """The test images under the name that other toolkits know them by."""
+    source = Cifar(root, "test")
+    source.name = "cifar10-test"
+    return source
 
 
 def _create(name: str, split: str, root: Path | None, download: bool) -> Any:

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from gradlens.core.stopping import Stop
+from gradlens.core.processes import Stop
 
 
 def handlers():

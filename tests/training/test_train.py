@@ -5,19 +5,17 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-import pickle
 import signal
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from folders import put
+from folders import CIFAR, CIFAR_TRAIN, place_cifar
 from trainings import assert_same_state, comparable, config, set_up, train, weights
 
 import gradlens as gl
 from gradlens import Interrupted, UserError
-from gradlens.data._cifar import FOLDER, TRAIN
 from gradlens.training.engines import StepStats
 from gradlens.training.methods import Objective
 from gradlens.training.train import Training
@@ -204,14 +202,15 @@ def test_resume_refuses_another_recipe_and_start_refuses_a_folder_in_use(tmp_pat
 
 
 @pytest.mark.slow
-def test_preactresnet_trains_on_a_miniature_of_cifar(tmp_path, rng):
+def test_preactresnet_trains_on_a_miniature_of_cifar(tmp_path, rng, monkeypatch):
     """The archive's files, of 32 × 32 pictures in ten classes, a colour each."""
-    for name, count in {**dict.fromkeys(TRAIN, 40), "test_batch": 20}.items():
+    held = {}
+    for name, count in {**dict.fromkeys(CIFAR_TRAIN, 40), "test_batch": 20}.items():
         labels = np.arange(count) % 10
         color = np.stack([20 * labels, 190 - 20 * labels, np.full(count, 100)], 1)[:, :, None]
         pixels = (rng.integers(0, 60, (count, 3, 1024)) + color).clip(0, 255).astype(np.uint8)
-        content = {"data": pixels.reshape(count, -1), "labels": labels.tolist()}
-        put(tmp_path / FOLDER / name, pickle.dumps(content, protocol=2))
+        held[name] = {"data": pixels.reshape(count, -1), "labels": labels.tolist()}
+    place_cifar(monkeypatch, tmp_path / CIFAR, held)
     more = {"penalty": "gradnorm:alpha=.01", "flip": 0.5, "shift": 4, "eval_eps": 0}
     given = config(tmp_path, data="cifar10", data_dir=tmp_path, arch="preactresnet18", activation="gelu", **more)
     given = dataclasses.replace(given, limit=None, epochs=5, batch_size=20, lr=1e-3, eval_images=None)

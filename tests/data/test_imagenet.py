@@ -9,22 +9,12 @@ import folders
 import numpy as np
 import pandas as pd
 import pytest
-from folders import CLASSES, LAYOUTS, NAMES, WNIDS, file_name, put, tar_of, write_all
+from folders import CLASSES, EXPECTED, LAYOUTS, NAMES, WNIDS, flat, put, tar_of, write_all
 from refusals import refused
 
 from gradlens import Preprocess, analyze, load_data, load_model
-from gradlens.data import _synsets
 
-EXPECTED = sorted((f"{WNIDS[c]}/{file_name(i)}", c, i) for i, c in enumerate(CLASSES))
-
-
-@pytest.fixture(autouse=True)
-def four_classes(monkeypatch):
-    """ImageNet with four of its classes."""
-    monkeypatch.setattr(_synsets, "wnids", lambda: WNIDS)
-    monkeypatch.setattr(_synsets, "variant", lambda letter: {"a": (1, 3), "r": (0, 2)}[letter])
-    for name in ("GRADLENS_DATA", "IMAGENET_DIR"):
-        monkeypatch.delenv(name, raising=False)
+pytestmark = pytest.mark.usefixtures("four_classes")
 
 
 @pytest.fixture(scope="module")
@@ -68,60 +58,12 @@ def test_a_sample_and_the_fingerprint_do_not_depend_on_the_layout(tmp_path):
     assert len({tuple(d.indices) for d in made}) == 1
 
 
-@pytest.mark.parametrize("name", ["tar_of_tars", "flat_with_devkit_ids_given", "synset_folders"])
+@pytest.mark.parametrize("name", ["tar_of_synset_folders", "flat_with_devkit_ids_given", "synset_folders"])
 def test_data_are_opened_again_from_their_options_and_travel_to_workers(name, tmp_path):
     data = load_data("imagenet-val", root=tmp_path, **LAYOUTS[name](tmp_path))
     for again in (load_data(**data.options), pickle.loads(pickle.dumps(data))):
         assert again.fingerprint == data.fingerprint
         assert again[4][0].equal(data[4][0])
-
-
-@pytest.mark.parametrize("variable", ["GRADLENS_DATA", "IMAGENET_DIR"])
-def test_the_root_comes_from_the_environment(variable, tmp_path, monkeypatch):
-    folders.synset_folders(tmp_path / "here")
-    monkeypatch.setenv(variable, str(tmp_path / "here"))
-    data = load_data("imagenet-val")
-    assert len(data) == 9
-    assert data.options["root"] == str(tmp_path / "here")
-    with refused("nowhere", "does not exist", "--data-dir"):
-        load_data("imagenet-val", root=tmp_path / "nowhere")
-
-
-def test_a_named_set_without_a_root_is_refused():
-    with refused("imagenet-val", "no folder was given", "--data-dir", "$GRADLENS_DATA"):
-        load_data("imagenet-val")
-
-
-def flat(root):
-    write_all(root, folders.flat_files("val/"))
-    return root
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        (folders.three_columns().replace(" 2 3", " 3 2"), ["class 3", "n02012849 is class 2", "ILSVRC ids"]),
-        ("".join(f"{file_name(i)} {c + 1}\n" for i, c in enumerate(CLASSES)), ["class 4", "there are 4", "from 0"]),
-        (folders.caffe() + "other.JPEG 1\nanother.JPEG 0\n", ["2 of 11", "other.JPEG, another.JPEG", "--subset"]),
-        (folders.caffe().replace("00000003.JPEG", "00000033.JPEG"), ["1 of 9 images", "00000003", "--labels"]),
-        (folders.caffe() + f"{file_name(0)} 1\n", [file_name(0), "twice"]),
-        (folders.caffe().replace(" 3", " n99999999"), ["'n99999999'", "unknown class"]),
-        (folders.caffe().replace(" 3", ""), ["has no class", "path and class"]),
-        ("", ["is empty", "--labels"]),
-        ("# comment\n", ["is empty"]),
-        (folders.ground_truth(), ["ILSVRC ids", "meta.mat", "--labels"]),
-        ("ImageId,PredictionString\nILSVRC2012_val_00000001,\n", ["has no class", "PredictionString"]),
-        (b"\xff\xfe\x00\x81", ["cannot read", "wanted text"]),
-    ],
-    ids=[
-        *("wrong column", "one-based", "unknown images", "missing images", "twice", "unknown class", "no class"),
-        *("empty", "comments", "ids without order", "kaggle without class", "binary"),
-    ],
-)
-def test_a_label_file_that_does_not_fit_is_refused(content, words, tmp_path):
-    file = put(tmp_path / "lists" / "labels.txt", content)
-    with refused("labels.txt", *words):
-        load_data("imagenet-val", root=flat(tmp_path), labels=file)
 
 
 def test_ids_that_the_devkit_lacks_and_a_damaged_devkit_are_refused(tmp_path):
@@ -142,13 +84,6 @@ def test_a_flat_folder_without_labels_is_refused(tmp_path):
         load_data("imagenet-val", root=flat(tmp_path))
     with refused("no file", "--labels"):
         load_data("imagenet-val", root=tmp_path, labels=tmp_path / "none.txt")
-
-
-def test_file_names_that_occur_twice_are_refused_where_a_list_names_them_alone(tmp_path):
-    write_all(tmp_path, {"a/x.JPEG": folders.jpeg(0), "b/x.JPEG": folders.jpeg(1)})
-    with refused("'x.JPEG'", "2 images", "a/x.JPEG and b/x.JPEG", "path"):
-        load_data(tmp_path, labels=put(tmp_path / "l.txt", "x.JPEG 0\n"))
-    assert load_data(tmp_path, labels=put(tmp_path / "l.txt", "a/x.JPEG 1\nb/x.JPEG 0\n")).labels.tolist() == [1, 0]
 
 
 def test_synset_folders_that_are_not_all_of_them_are_refused(tmp_path):
@@ -181,61 +116,6 @@ def test_an_empty_root_is_refused(tmp_path):
         load_data("imagenet-val", root=tmp_path)
 
 
-def test_a_named_set_has_its_split_in_its_name(tmp_path):
-    folders.synset_folders(tmp_path)
-    with refused("imagenet-val", "'train'", "--split"):
-        load_data("imagenet-val", root=tmp_path, split="train")
-
-
-@pytest.mark.parametrize(
-    "lines",
-    [
-        [EXPECTED[6][0], EXPECTED[1][0]],
-        ["./val/" + EXPECTED[1][0], EXPECTED[6][0]],
-        [f"{EXPECTED[k][0].split('/')[1]}" for k in (1, 6)],
-        [f"{EXPECTED[k][0].split('/')[1].removesuffix('.JPEG')}" for k in (6, 1)],
-        [f"{EXPECTED[k][0]} {EXPECTED[k][1]}" for k in (1, 6)],
-        ["6", "1"],
-    ],
-    ids=["paths", "from above", "names", "stems", "with classes", "indices"],
-)
-@pytest.mark.parametrize("name", ["synset_folders", "flat_with_kaggle_csv", "tar_of_tars"])
-def test_a_subset_is_named_in_any_way(name, lines, tmp_path):
-    options = LAYOUTS[name](tmp_path)
-    file = put(tmp_path / "ids.txt", "\n".join(lines) + "\n")
-    data = load_data("imagenet-val", root=tmp_path, subset=file, **options)
-    assert data.indices.tolist() == [1, 6]
-    assert load_data(**data.options).fingerprint == data.fingerprint
-
-
-def test_a_folder_with_only_the_images_of_a_subset_will_do(tmp_path):
-    """As RobustBench's 5,000, which someone copied out of the 50,000."""
-    keep = [EXPECTED[k][0] for k in (0, 4, 5)]
-    write_all(tmp_path / "a", {k: v for k, v in folders.synset_files().items() if k in keep})
-    write_all(tmp_path / "b", {k.split("/")[1]: v for k, v in folders.synset_files().items() if k in keep})
-    put(tmp_path / "b" / "val.txt", folders.caffe())
-    file = put(tmp_path / "ids.txt", "\n".join(keep))
-    made = [load_data("imagenet-val", root=tmp_path / x, subset=file) for x in "ab"]
-    assert [d.labels.tolist() for d in made] == [[EXPECTED[k][1] for k in (0, 4, 5)]] * 2
-    assert made[0].fingerprint == made[1].fingerprint
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        ("99\n", ["image 99 of 9", "from 0 to 8"]),
-        ("none.JPEG\nneither.JPEG\n" + EXPECTED[0][0], ["2 of 3", "none.JPEG, neither.JPEG"]),
-        ("3\n3\n", ["twice"]),
-        ("../../etc/passwd\n", ["1 of 1", "no image"]),
-        ("", ["is empty", "--subset"]),
-    ],
-)
-def test_a_subset_that_names_no_image_is_refused(content, words, tmp_path):
-    folders.synset_folders(tmp_path)
-    with refused("ids.txt", *words):
-        load_data("imagenet-val", root=tmp_path, subset=put(tmp_path / "ids.txt", content))
-
-
 @pytest.mark.parametrize(("name", "valid"), [("imagenet-a", (1, 3)), ("imagenet-r", (0, 2))])
 @pytest.mark.parametrize("below", ["", "inside/", "tar"])
 def test_a_variant_is_labelled_as_classes_of_the_thousand(name, valid, below, tmp_path):
@@ -258,17 +138,6 @@ def test_a_variant_that_lacks_a_class_is_refused(tmp_path):
     write_all(tmp_path, {f"{WNIDS[1]}/y.jpg": folders.jpeg(9)})
     with refused("1 synsets, wanted 2", WNIDS[3]):
         load_data("imagenet-a", root=tmp_path)
-
-
-def test_the_real_lists_are_those_of_timm(monkeypatch):
-    monkeypatch.undo()
-    assert len(_synsets.wnids()) == 1000
-    assert list(_synsets.wnids()) == sorted(_synsets.wnids())
-    assert len(set(_synsets.class_names())) == 1000
-    assert [_synsets.class_names()[i] for i in (0, 1, 134, 517)] == list(NAMES)
-    for letter in "ar":
-        assert len(set(_synsets.variant(letter))) == 200
-        assert max(_synsets.variant(letter)) < 1000
 
 
 def test_labels_are_the_whole_truth_when_read_as_numpy(tmp_path):

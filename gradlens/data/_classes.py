@@ -1,0 +1,98 @@
+"""Which class is which index: ImageNet's 1,000 from timm's own lists, and the maps of folders that a user gives."""
+
+from __future__ import annotations
+
+import json
+import pkgutil
+from collections import Counter
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from timm.data import ImageNetInfo
+
+from gradlens.core.types import UserError
+from gradlens.data._lists import is_number, read_lines, read_text
+
+
+@cache
+def wnids() -> tuple[str, ...]:
+    """ImageNet's synsets, sorted: the order every model is trained with, where a class's index is its place."""
+    return tuple(ImageNetInfo().label_names())
+
+
+def class_names() -> tuple[str, ...]:
+    """A readable name for each of the synsets."""
+    return tuple(_readable()[wnid] for wnid in wnids())
+
+
+def variant(letter: str) -> tuple[int, ...]:
+    """The classes that occur in ImageNet-A or -R, as indices into the 1,000."""
+    text = pkgutil.get_data("timm.data", f"_info/imagenet_{letter}_indices.txt")
+    assert text is not None
+    return tuple(int(line) for line in text.split())
+
+
+@cache
+def _readable() -> dict[str, str]:
+    """Its first lemma for each wnid, more where two share it (crane the bird, crane the machine)."""
+    full = ImageNetInfo().label_descriptions(as_dict=True)
+    assert isinstance(full, dict)
+    short = _unique({wnid: text.split(", ")[0] for wnid, text in full.items()}, full)
+    return _unique(short, {wnid: f"{text} ({wnid})" for wnid, text in short.items()})
+
+
+def _unique(names: dict[str, str], longer: dict[str, str]) -> dict[str, str]:
+    times = Counter(names.values())
+    return {wnid: name if times[name] == 1 else longer[wnid] for wnid, name in names.items()}
+
+
+@dataclass(frozen=True)
+class ClassMap:
+    """index: of the class of each folder. class_names: of all classes, also of those without a folder."""
+
+    index: dict[str, int]
+    class_names: tuple[str, ...]
+
+
+def read_class_map(given: str | Path) -> ClassMap:
+    """``imagenet``, or a file: JSON, or lines of name and index, or of names in the order of the classes."""
+    if str(given) == "imagenet":
+        return ClassMap({wnid: i for i, wnid in enumerate(wnids())}, class_names())
+    file = Path(given)
+    pairs = _from_json(file) if file.suffix == ".json" else _from_lines(file)
+    # Before a list of names is made, which an absurd index would make as long.
+    wrong = [f"{name} {number}" for name, number in pairs if not 0 <= number < 1_000_000]
+    if wrong or not pairs:
+        raise UserError(f"{file} holds {wrong[0] if wrong else 'no class'}; wanted indices from 0 to 999,999")
+    index: dict[str, int] = {}
+    for name, number in pairs:
+        if index.setdefault(name, number) != number:
+            raise UserError(f"{file} gives '{name}' the classes {index[name]} and {number}; keep one")
+    names = {number: name for name, number in index.items()}
+    return ClassMap(index, tuple(names.get(c, str(c)) for c in range(max(names) + 1)))
+
+
+def _from_lines(file: Path) -> list[tuple[str, int]]:
+    lines = read_lines(file, "class-map")
+    rows = [line.replace(",", " ").rsplit(None, 1) for line in lines]
+    numbered = [len(row) == 2 and is_number(row[1]) for row in rows]
+    if not any(numbered):
+        return [(line, i) for i, line in enumerate(lines)]
+    # The first line may be the header of a CSV.
+    wrong = [line for line, fits in zip(lines[1:], numbered[1:], strict=True) if not fits]
+    if wrong:
+        raise UserError(f"line '{wrong[0][:80]}' of {file} is no class; wanted FOLDER INDEX on every line")
+    return [(row[0], int(row[1])) for row, fits in zip(rows, numbered, strict=True) if fits]
+
+
+def _from_json(file: Path) -> list[tuple[str, int]]:
+    """``{"n01440764": 0}``, ``["n01440764", …]``, or Keras' ``{"0": ["n01440764", "tench"]}``."""
+    text = read_text(file, "class-map")
+    try:
+        value = json.loads(text)
+        if isinstance(value, list):
+            return [(str(name), i) for i, name in enumerate(value)]
+        return [(str(v[0]), int(k)) if isinstance(v, list) else (str(k), int(v)) for k, v in value.items()]
+    except (ValueError, TypeError, AttributeError, IndexError):
+        raise UserError(f'{file} is no class map; wanted JSON such as {{"FOLDER": INDEX}}') from None

@@ -1,0 +1,201 @@
+"""Text files that a user gives about images: the class of each, and which of them to use."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradlens.core.types import UserError
+from gradlens.data._store import is_picture
+
+LIMIT = 2**26
+
+
+def read_text(file: Path, what: str) -> str:
+    """The file's text; what names its purpose in the error and is the flag's name: labels, subset, class-map."""
+    if not file.is_file():
+        raise UserError(f"no file {file} for --{what}; give the path of a text file")
+    if file.stat().st_size > LIMIT:
+        raise UserError(f"{file} has {file.stat().st_size:,} bytes, too many for --{what}; wanted a list as text")
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read {file} for --{what}: {str(error).splitlines()[0]}; wanted text") from None
+
+
+def read_lines(file: Path, what: str) -> list[str]:
+    """Its lines without blank ones and comments."""
+    lines = [line.strip() for line in read_text(file, what).splitlines()]
+    kept = [line for line in lines if line and not line.startswith("#")]
+    if not kept:
+        raise UserError(f"{file} is empty; --{what} wants a line for each image or class")
+    return kept
+
+
+def is_number(text: str) -> bool:
+    """An index: digits only, and no more than one can have."""
+    return text.isdecimal() and text.isascii() and len(text) < 10
+
+
+def some(names: Sequence[str], number: int = 2) -> str:
+    """The first few of many, for an error of one line."""
+    return ", ".join(names[:number]) + (", …" if len(names) > number else "")
+
+
+class Names:
+    """Finds an image by what a list calls it: a path from any folder above, a file name, or its stem."""
+
+    def __init__(self, paths: Sequence[str]):
+        self.paths = [PurePosixPath(path) for path in paths]
+        self.stems: dict[str, list[int]] = defaultdict(list)
+        for i, path in enumerate(self.paths):
+            self.stems[path.stem].append(i)
+
+    def find(self, text: str, file: object) -> int | None:
+        """Its index, None if there is no such image; refused where several fit equally well."""
+        wanted = PurePosixPath(text)
+        stem = wanted.stem if is_picture(wanted.name) else wanted.name
+        fit = [i for i in self.stems.get(stem, []) if _fits(wanted, self.paths[i])]
+        found = (
+            [i for i in fit if self.paths[i] == wanted] or [i for i in fit if self.paths[i].name == wanted.name] or fit
+        )
+        if len(found) > 1:
+            raise UserError(
+                f"'{text}' in {file} fits {len(found)} images, {self.paths[found[0]]} and {self.paths[found[1]]}; "
+                "name images by their path below the data's root"
+            )
+        return found[0] if found else None
+
+
+def _fits(wanted: PurePosixPath, path: PurePosixPath) -> bool:
+    """Whether the folders of the shorter end the folders of the longer."""
+    one, two = wanted.parts[:-1], path.parts[:-1]
+    return all(a == b for a, b in zip(reversed(one), reversed(two), strict=False))
+
+
+@dataclass(frozen=True)
+class Listing:
+    """(image, class as written) for each line; ilsvrc where the classes are the devkit's ids."""
+
+    file: Path
+    rows: list[tuple[str, str]]
+    ilsvrc: bool = False
+
+
+def read_listing(file: Path) -> Listing:
+    """A label file, told by its content: Kaggle's CSV, the devkit's ids alone, or lines of path and class."""
+    lines = read_lines(file, "labels")
+    if lines[0].replace(" ", "").lower().startswith("imageid,"):
+        return Listing(file, [_kaggle(row, file) for row in csv.reader(lines[1:])])
+    if all(is_number(line) for line in lines):
+        return ground_truth(file, lines)
+    return Listing(file, [_path_and_class(line, file) for line in lines])
+
+
+def ground_truth(file: Path, ids: Sequence[str]) -> Listing:
+    """The devkit's file: line n is the class of the n-th picture."""
+    return Listing(file, [(f"ILSVRC2012_val_{n:08d}", i) for n, i in enumerate(ids, 1)], ilsvrc=True)
+
+
+def _kaggle(row: list[str], file: Path) -> tuple[str, str]:
+    """``ILSVRC2012_val_00048981,n03995372 85 1 499 272``: the class, then boxes."""
+    if len(row) < 2 or not row[1].split():
+        raise UserError(f"line '{','.join(row)}' of {file} has no class; wanted ImageId,PredictionString")
+    return row[0].strip(), row[1].split()[0]
+
+
+def _path_and_class(line: str, file: Path) -> tuple[str, str]:
+    """``path class``, or ``path class other``: of two numbers at the end the first is the class."""
+    words = line.replace(",", " ").split()
+    if len(words) < 2:
+        raise UserError(f"line '{line[:80]}' of {file} has no class; wanted lines of path and class")
+    last = len(words) - (2 if len(words) > 2 and is_number(words[-1]) and is_number(words[-2]) else 1)
+    return " ".join(words[:last]), words[last]
+
+
+def labels_of(
+    names: Sequence[str], listing: Listing, known: Mapping[str, int], count: int, partial: bool = False
+) -> NDArray[np.int64]:
+    """The class of each name. known: classes by name. count: of classes. partial: some images may be absent."""
+    index, found, absent = Names(names), np.full(len(names), -1), []
+    for image, written in listing.rows:
+        place = index.find(image, listing.file)
+        if place is None:
+            absent.append(image)
+        elif found[place] >= 0:
+            raise UserError(f"{listing.file} gives '{image}' a class twice; keep one line for each image")
+        else:
+            found[place] = _class_index(image, written, listing.file, known, count)
+    without = [name for name, label in zip(names, found, strict=True) if label < 0]
+    if without:
+        raise UserError(
+            f"{len(without):,} of {len(names):,} images have no line in {listing.file} ({some(without)}); "
+            "give --labels the file that belongs to them"
+        )
+    if absent and not partial:
+        raise UserError(
+            f"{len(absent):,} of {len(listing.rows):,} images in {listing.file} are not in the data "
+            f"({some(absent)}); complete the folder, or name those you want with --subset FILE"
+        )
+    return found
+
+
+def _class_index(image: str, written: str, file: Path, known: Mapping[str, int], count: int) -> int:
+    """A class written as a known name, or as an index below count."""
+    if written not in known and not is_number(written):
+        raise UserError(f"{file} gives '{image}' the unknown class '{written}'; wanted an index or a known name")
+    index = known[written] if written in known else int(written)
+    if index >= count:
+        raise UserError(
+            f"{file} gives '{image}' class {index}, but there are {count:,}, counted from 0; it holds other "
+            "numbers (ILSVRC ids or line numbers): give --labels indices of the sorted synsets"
+        )
+    # Where the path names the class too, both have to agree: ILSVRC ids are numbers below 1,000 as well.
+    folder = PurePosixPath(image).parent.name
+    if known.get(folder, index) != index:
+        raise UserError(
+            f"{file} gives '{image}' class {index}, but {folder} is class {known[folder]} of the sorted synsets; "
+            "it holds ILSVRC ids: give --labels a file with indices of the sorted synsets"
+        )
+    return index
+
+
+def read_subset(file: Path, paths: Sequence[str]) -> list[int]:
+    """Indices of the images a file names, sorted: a line each with an index, a path or a file name.
+
+    RobustBench's list of 5,000 is ``wnid/file`` lines; what follows a name on its line, such as a class,
+    is left out.
+    """
+    lines = read_lines(file, "subset")
+    numbers = all(is_number(line) for line in lines)
+    found = [int(line) for line in lines] if numbers else _named(lines, paths, file)
+    if max(found) >= len(paths):
+        raise UserError(f"{file} asks for image {max(found)} of {len(paths):,}; indices run from 0 to {len(paths) - 1}")
+    (most, times), *_ = Counter(found).most_common(1)
+    if times > 1:
+        raise UserError(f"{file} names {paths[most]} twice; keep one line for each image")
+    return sorted(found)
+
+
+def _named(lines: Sequence[str], paths: Sequence[str], file: Path) -> list[int]:
+    names, found, absent = Names(paths), [], []
+    for line in lines:
+        place = names.find(line, file)
+        if place is None:
+            place = names.find(line.replace(",", " ").split()[0], file)
+        if place is None:
+            absent.append(line)
+        else:
+            found.append(place)
+    if absent:
+        raise UserError(
+            f"{len(absent):,} of {len(lines):,} lines of {file} name no image of the data ({some(absent)}); "
+            "wanted paths below the data's root, file names or indices"
+        )
+    return found
