@@ -61,4 +61,5 @@ def rms(values):
 
 def stub(gradient, edges=None):
     """A probe that answers with a given gradient and edge map."""
-    return SimpleNamespace(gradient=lambda of="loss": gradient, edges=lambda name: edges)
+    batch = [None] * len(gradient)
+    return SimpleNamespace(gradient=lambda of="loss": gradient, edges=lambda name: edges, batch=batch)

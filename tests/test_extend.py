@@ -248,3 +248,46 @@ def test_a_plugin_is_listed_with_what_it_claims(tmp_path, capsys):
     )
     assert main(["list", "analyzers", "--plugin", str(file)]) == 0
     assert "How red the images are" in capsys.readouterr().out
+
+
+# --- figures and penalties
+
+
+def test_what_a_figure_returns_wrongly_is_one_line(cnn):
+    @extend.figure
+    def mine(runs):
+        return "a picture"
+
+    with refused("figure 'mine' returned a str", "Figure or Axes"):
+        run_of(cnn, ["sample_asymmetry"]).figure("mine")
+
+
+@pytest.mark.parametrize(
+    ("returned", "said"),
+    [
+        (lambda p: p.gradient("loss").abs().mean(), ["shape ()", "one number an image", "batchwise"]),
+        (lambda p: p.gradient("loss"), ["shape (16, 3, 32, 32)"]),
+        (lambda p: 1.0, ["a float"]),
+        (lambda p: p.gradient("loss").flatten(1).sum(1) * torch.nan, ["finite for no image"]),
+    ],
+)
+def test_what_a_penalty_returns_wrongly_is_one_line(cnn, batch, returned, said):
+    from gradlens.training.penalties import choose_penalty
+
+    @extend.penalty
+    def mine(probe):
+        return returned(probe)
+
+    with refused("penalty 'mine'", *said):
+        choose_penalty("mine")(gl.Probe(cnn, batch, mode="graph"))
+
+
+def test_the_command_a_figure_prints_repeats_the_run(cnn):
+    from gradlens.plotting.panels import command_for
+
+    run = run_of(cnn, ["robustness:eps=8/255"])
+    run.provenance["load_model"] = {"spec": "ckpt.pt"}
+    said = command_for(run, "minimal_eps")
+    assert "robustness:eps=8/255,minimal_eps" in said
+    assert "--limit 40" in said
+    assert "--data digits" in said

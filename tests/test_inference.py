@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from gradlens.stats.association import family_bootstrap, leave_one_out, spearman, spearman_within
+from gradlens.stats.association import family_bootstrap, spearman, spearman_within
 from gradlens.stats.inference import (
     d_z,
     hedges_g,
@@ -300,14 +300,6 @@ def test_within_is_the_correlation_of_ranks_without_family_means(rng):
     rest = [r - np.array([r[family == f].mean() for f in family]) for r in ranks]
     assert spearman_within(x, y, family) == pytest.approx(np.corrcoef(*rest)[0, 1])
     assert np.isnan(spearman_within(x, y, list("abcdefghi")))
-
-
-def test_leave_one_out_is_the_range_without_each_family(rng):
-    family = np.repeat(list("abc"), 4)
-    x, y = rng.normal(size=(2, 12))
-    rhos = [stats.spearmanr(x[family != f], y[family != f]).statistic for f in "abc"]
-    assert leave_one_out(x, y, family) == pytest.approx((min(rhos), max(rhos)))
-    assert np.isnan(leave_one_out(x, y, ["a"] * 12)).all()
 
 
 def test_family_bootstrap_draws_whole_families(rng):

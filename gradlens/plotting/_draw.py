@@ -49,7 +49,9 @@ def draw(
     shown = arrange(given, labels, order, select)
     with paper_style(venue, columns):
         drawn = figures.build(spec)(shown, **options)
-    figure = drawn if isinstance(drawn, Figure) else drawn.get_figure(root=True)
+    figure = drawn.get_figure(root=True) if isinstance(drawn, Axes) else drawn
+    if not isinstance(figure, Figure):
+        raise UserError(f"figure '{name}' returned a {type(drawn).__name__}; wanted a matplotlib Figure or Axes")
     if ax is None:
         # Says what it is: to a caption, and in the file.
         figure.set_label(spec)

@@ -230,6 +230,9 @@ def command_for(run: Run, analyzer: str) -> str:
     """The line that measures what this run does and the analyzer's numbers too, as far as the run recorded it."""
     model, data = run.provenance.get("load_model") or {}, run.provenance.get("load_data") or {}
     known = [Name.parse(name).spec for name in run.provenance.get("analyzers") or ()]
+    measured, held = run.provenance.get("images"), run.provenance.get("source_images")
+    if "limit" not in data and measured and held and measured < held:
+        data = {**data, "limit": measured}
     words = [
         *("gradlens", "analyze", str(model.get("spec", "CKPT")), *_flags(model, MODEL_FLAGS)),
         *("--data", str(data.get("spec", "DATA")), *_flags(data, DATA_FLAGS)),

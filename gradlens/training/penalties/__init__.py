@@ -54,7 +54,23 @@ class WeightedPenalty:
     ramp: Ramp = Ramp()
 
     def __call__(self, probe: Probe) -> Tensor:
-        return self._function(probe)
+        found = self._function(probe)
+        shape = tuple(found.shape) if isinstance(found, Tensor) else None
+        if shape != (len(probe.batch),) and not (shape == () and self.batchwise):
+            what = f"a {type(found).__name__}" if shape is None else f"shape {shape}"
+            raise UserError(
+                f"penalty '{self.name}' returned {what}; wanted one number an image, ({len(probe.batch)},), or one of "
+                "the batch from a penalty with a parameter batchwise that is true"
+            )
+        # Ours are finite where the network is; asking costs a wait for the device.
+        if not penalty.ours(self.name) and not found.isfinite().any():
+            raise UserError(f"penalty '{self.name}' is finite for no image of the batch; wanted numbers")
+        return found
+
+    @property
+    def batchwise(self) -> bool:
+        """Whether it is one number of the batch as a whole."""
+        return bool(self.parameters.get("batchwise"))
 
     @property
     def eps(self) -> float:
