@@ -32,6 +32,7 @@ from gradlens.core.types import Batch, UserError
 from gradlens.data import Data
 from gradlens.models import Classifier
 from gradlens.probes.probe import Probe
+from gradlens.probes.soundness import LOOKED_AT, agree, check_outputs
 from gradlens.runs.record import Run
 
 PRECISIONS = ("float32", "bfloat16")
@@ -78,7 +79,7 @@ class Session:
         processes.barrier()
         if processes.rank() != 0:
             self.parts.join(self.terms)
-        self._measured = self.model.folded()
+        self._measured = self._sound_copy()
         self._check_accuracy()
         for analyzer in self.analyzers:
             analyzer.expect(self.data.indices, self.data.labels)
@@ -89,6 +90,20 @@ class Session:
             )
         self._tallies = empty_tallies(self.analyzers)
         self._measure = measurement(self._probe, self.analyzers, self.data.valid_classes)
+
+    def _sound_copy(self) -> Classifier:
+        """The folded copy where it gives what the model as loaded gives, once that was found to give logits at all."""
+        some, _ = self.data.read(self.data.limit(LOOKED_AT).indices.tolist())
+        if some is None:
+            return self.model
+        some, fast = some.to(self.model.device), self.model.folded()
+        check_outputs(self.model, some, self.settings.batch_size)
+        if fast is self.model or agree(fast, self.model, some):
+            return fast
+        logging.getLogger("gradlens").warning(
+            f"{self.model.card.name}: its copy with BatchNorm folded gives other logits; it is measured as loaded"
+        )
+        return self.model
 
     def take(self, k: int, batch: Batch | None, failures: dict[int, str]) -> None:
         """Measure one batch and count it as done; images that could not be read are noted."""

@@ -270,7 +270,8 @@ def _of_module(layout: str, module: nn.Module) -> Fields:
 
 def _preprocess(how: Mapping) -> Fields:
     """The parts of a ``Preprocess`` that timm's arguments or a model's configuration state."""
-    shape = how.get("input_size")
-    size = how.get("img_size") or (shape[-1] if shape else None)
+    shape = how.get("input_size") or how.get("img_size")
+    # timm writes (3, H, W); DeiT and MAE one number, which a configuration may hold as text.
+    size = tuple(int(v) for v in shape[-2:]) if isinstance(shape, list | tuple) else int(shape) if shape else None
     stated = {k: how.get(k) for k in ("crop_pct", "interpolation", "crop_mode")}
     return {k: v for k, v in {"size": size, **stated}.items() if v}

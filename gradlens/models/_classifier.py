@@ -68,6 +68,11 @@ class Classifier(nn.Module):
                 f"model {self.card.name} returned {_describe(logits)}; wanted logits (B, K): wrap it so "
                 "that forward returns one tensor"
             )
+        if logits.shape[1] == 1:
+            raise UserError(
+                f"model {self.card.name} has one output, and a classifier has one for each class; return two logits, "
+                "torch.cat([torch.zeros_like(z), z], 1) for a sigmoid's z"
+            )
         return logits
 
     @property
@@ -153,18 +158,28 @@ def _pair(node: torch.fx.Node, modules: dict[str, nn.Module], calls: list) -> tu
     if not isinstance(source, torch.fx.Node) or source.op != "call_module" or len(source.users) != 1:
         return None
     conv, norm = str(source.target), str(node.target)
+    read = [str(n.target) for n in node.graph.nodes if n.op == "get_attr"]
+    if any(name.startswith((f"{conv}.", f"{norm}.")) for name in read):
+        # Somebody else computes with the weight, which folding would change under their hands.
+        return None
     once = calls.count(conv) == 1 and calls.count(norm) == 1
     return (conv, norm) if once and _is_plain(modules[conv]) and _is_known(modules[norm]) else None
 
 
 def _is_plain(conv: nn.Module) -> bool:
     """A convolution that owns its weight: not a subclass, not under weight or spectral normalisation."""
-    return type(conv) is nn.Conv2d and "weight" in conv._parameters
+    return type(conv) is nn.Conv2d and "weight" in conv._parameters and not _hung_on(conv)
 
 
 def _is_known(norm: nn.Module) -> bool:
     """A BatchNorm that does nothing else than its kind does, from statistics of its own."""
-    return type(norm) in (nn.BatchNorm2d, BatchNormAct2d) and norm.running_mean is not None
+    return type(norm) in (nn.BatchNorm2d, BatchNormAct2d) and norm.running_mean is not None and not _hung_on(norm)
+
+
+def _hung_on(module: nn.Module) -> bool:
+    """Whether its user hooked it, or gave it another forward: folding would leave that out or move it."""
+    hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
+    return any(map(bool, hooks)) or "forward" in vars(module)
 
 
 def _fold(modules: dict[str, nn.Module], conv_name: str, norm_name: str) -> None:

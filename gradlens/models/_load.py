@@ -16,7 +16,7 @@ from gradlens.models._activations import activation_names
 from gradlens.models._checkpoint import Checkpoint, read_checkpoint
 from gradlens.models._classifier import Classifier, ModelCard
 from gradlens.models._swapping import swap_activations
-from gradlens.models._wrappings import Form, State
+from gradlens.models._wrappings import Form, State, without_counters
 from gradlens.models.architectures import SOURCES, Built, build, is_code
 from gradlens.models.fresh import fixed_seed, fresh_seed, keep_constants, open_branches, read_control, reinitialise
 from gradlens.models.normalisation import Normalisation, settle
@@ -216,7 +216,7 @@ def _choose(net: nn.Module, checkpoint: Checkpoint, weights: str) -> _Chosen:
 
 def _load_strictly(net: nn.Module, state: State, path: str) -> None:
     own = net.state_dict()
-    missing, extra = [k for k in own if k not in state], [k for k in state if k not in own]
+    missing, extra = [k for k in without_counters(own) if k not in state], [k for k in state if k not in own]
     shapes = [k for k in own if k in state and own[k].shape != state[k].shape]
     if shapes and not missing and not extra:
         k = shapes[0]
@@ -229,7 +229,8 @@ def _load_strictly(net: nn.Module, state: State, path: str) -> None:
             f"{path} does not fit the architecture: {len(missing)} keys missing{_first(missing)}, "
             f"{len(extra)} unexpected{_first(extra)}; give the right --arch"
         )
-    net.load_state_dict(state)
+    # Old files do not count BatchNorm's updates, which no evaluation reads.
+    net.load_state_dict({**own, **state})
 
 
 def _first(keys: list[str]) -> str:

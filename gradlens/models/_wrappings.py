@@ -8,14 +8,18 @@ barest, and the network takes the one that has its names.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
+
+from gradlens.core.types import UserError
 
 State = dict[str, Tensor]
 
 # DistributedDataParallel, torch.compile, and what Lightning modules and wrappers call the network inside.
+WRAPPERS = frozenset(["module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"])
 PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "backbone.")
 # Buffers of a layer that normalises: RobustBench's mu and sigma, its normalize.mean, MadryLab's new_mean.
 # A Sequential of a normaliser and a network calls it 0.
@@ -44,10 +48,16 @@ class Weights:
     def bare(self) -> Form:
         return self.forms[-1]
 
-    def fitting(self, names: Iterable[str]) -> Form:
-        """The form whose names differ least from these; of several, the barest."""
-        wanted = set(names)
-        return min(reversed(self.forms), key=lambda form: len(form.state.keys() ^ wanted))
+    def fitting(self, own: Mapping[str, Tensor]) -> Form:
+        """The form whose names differ least from a network's own; of several, the barest.
+
+        Where none has them all, the part of the file below one name that has. Raises UserError where two have.
+        """
+        wanted = set(own)
+        best = min(reversed(self.forms), key=lambda form: len(form.state.keys() ^ wanted))
+        if not set(without_counters(own)) - best.state.keys():
+            return best
+        return next(filter(None, (_part(form, own) for form in self.forms)), best)
 
 
 def unwrap(state: State) -> Weights:
@@ -64,6 +74,38 @@ def _without_prefix(form: Form) -> Form | None:
         return None
     state = {k.removeprefix(prefix): v for k, v in form.state.items()}
     return replace(form, state=state, prefixes=(*form.prefixes, prefix))
+
+
+def _without_wrappers(form: Form) -> Form | None:
+    """Wrappers of single parts: their names stand in the middle of a key."""
+    state = {".".join(part for part in k.split(".") if part not in WRAPPERS): v for k, v in form.state.items()}
+    if state.keys() == form.state.keys() or len(state) < len(form.state):
+        return None
+    return replace(form, state=state, prefixes=(*form.prefixes, "wrappers' names"))
+
+
+def _part(form: Form, own: Mapping[str, Tensor]) -> Form | None:
+    """What stands below one name and has a network's every tensor, by name and shape: a Lightning module's, say."""
+    needed = without_counters(own)
+    first = next(iter(needed))
+    places = [key.removesuffix(first) for key in form.state if key.endswith(f".{first}")]
+    found = [place for place in places if all(_shape(form.state, place + k) == v.shape for k, v in needed.items())]
+    if len(found) > 1:
+        said = " and as ".join(place.rstrip(".") for place in found)
+        raise UserError(f"the network's weights are there as {said}; save the one that is meant by itself")
+    if not found:
+        return None
+    state = {key.removeprefix(found[0]): v for key, v in form.state.items() if key.startswith(found[0])}
+    return replace(form, state=state, prefixes=(*form.prefixes, found[0]))
+
+
+def without_counters(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """But for how often BatchNorm was updated, which files of before 2018 lack and evaluation does not read."""
+    return {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}
+
+
+def _shape(state: State, key: str) -> torch.Size | None:
+    return state[key].shape if key in state else None
 
 
 def _without_normaliser(form: Form) -> Form | None:
@@ -89,6 +131,7 @@ def _without_average_count(form: Form) -> Form | None:
 
 STEPS: tuple[Callable[[Form], Form | None], ...] = (
     _without_prefix,
+    _without_wrappers,
     _without_normaliser,
     _without_attacker,
     _without_average_count,

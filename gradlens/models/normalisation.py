@@ -138,8 +138,13 @@ def _numbers(values: Any) -> Channels | None:
 
 
 def _first(name: str, *sources: Normalisation) -> Normalisation:
-    mean = next((s.mean for s in sources if s.mean), None)
-    std = next((s.std for s in sources if s.std), None)
+    source = next(filter(None, sources), Normalisation())
+    mean, std = source.mean, source.std
+    if source and (mean is None or std is None):
+        said, lacks = ("mean", "std") if std is None else ("std", "mean")
+        raise UserError(
+            f"{name}: {said} is stated ({source}) without {lacks}, and they belong together; give --mean and --std"
+        )
     if mean is None or std is None:
         raise UserError(
             f"{name} does not say how its input is normalised; give --mean and --std (per channel, in [0, 1]), "
