@@ -113,7 +113,7 @@ class Table:
     def to_html(self, about: bool = True) -> str:
         """The printed table for a page; about: with its title and notes."""
         style, sections = self._styled(html.escape)
-        style.set_table_styles([{"selector": "th, td", "props": "text-align: left"}])
+        style.set_table_styles([{"selector": "th, td", "props": "text-align: left; padding: 2px 8px"}])
         style.set_table_styles({k: RIGHT for k, right in enumerate(self._right) if right}, overwrite=False)
         style.set_table_styles(dict.fromkeys(sections, SECTION), overwrite=False, axis=1)
         if not about:
@@ -182,7 +182,7 @@ class Table:
         """The printed table with a row for the name of each section, and the places of those rows."""
         from pandas.io.formats.style import Styler
 
-        rows: list[Any] = []
+        rows: list[list[str]] = []
         places: list[int] = []
         for section, members in self.sections():
             if section:
@@ -267,9 +267,6 @@ def _plain(value: Any) -> str:
     return number(value) if isinstance(value, float) else str(value)
 
 
-CODE = {ord("|"): r"\|", ord("`"): "'", ord("\n"): " "}
-
-
 def _rule(right: bool) -> str:
     return "--:" if right else ":--"
 
@@ -280,7 +277,8 @@ def _piped(text: str) -> str:
 
 def _code(name: str) -> str:
     """In fixed width, in which | alone needs care: even there a row is cut at it."""
-    return name if name == NOTHING else f"`{name.translate(CODE)}`"
+    plain = name.replace("|", "\\|").replace("`", "'").replace("\n", " ")
+    return name if name == NOTHING else f"`{plain}`"
 
 
 def _latex(text: str) -> str:

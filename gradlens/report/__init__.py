@@ -1,4 +1,4 @@
-"""Runs → one HTML file: numbers, figures, examples and a table of all images. Needs no torch, network or server."""
+"""Runs → one HTML file: numbers, figures, examples and a table of the images. Needs no torch, network or server."""
 
 from gradlens.report._write import write_report
 

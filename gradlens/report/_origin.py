@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,37 @@ RAW = ("samples.parquet", "summary.json", "summary.csv", "arrays.npz", "run.json
 # A report further from the run than this many folders up is not beside it.
 MOST_UP = 2
 MOST_NAMES = 20
+
+
+# Each by its name in the provenance, and the model's own parts behind its dot.
+FACTS = {
+    "model": "model.spec",
+    "architecture": "arch",
+    "activation": "activation",
+    "weights used": "model.weights",
+    "hash of the weights": "weights",
+    "SHA-256 of the file": "model.sha256",
+    "mean": "mean",
+    "standard deviation": "std",
+    "data": "data",
+    "images": "images",
+    "fingerprint of the data": "data_fingerprint",
+    "preprocessing": "preprocess",
+    "hash of the preprocessing": "preprocess_hash",
+    "objective": "objective",
+    "analyzers": "analyzers",
+    "protocol": "protocol",
+    "seed": "seed",
+    "precision": "precision",
+    "images a batch": "batch_size",
+    "folded sites": "folded_sites",
+    "device": "device_name",
+    "processes": "world_size",
+    "seconds": "seconds",
+    "versions": "versions",
+    "command": "argv",
+    "hash of the run": "hash",
+}
 
 
 @dataclass(frozen=True)
@@ -34,7 +65,8 @@ class Fact:
 
 def facts(runs: Sequence[Run]) -> list[Fact]:
     """What must agree for two runs to be one measurement, and where each was made."""
-    found = [Fact(name, tuple(_said(get(run)) for run in runs)) for name, get in FACTS.items()]
+    known = [_known(run) for run in runs]
+    found = [Fact(name, tuple(_said(of_run.get(key)) for of_run in known)) for name, key in FACTS.items()]
     return [fact for fact in found if any(fact.values)]
 
 
@@ -61,52 +93,13 @@ def raw_files(folder: Path | None, report: Path) -> list[tuple[str, str]]:
     return [(name, f"./{quote((relative / name).as_posix())}") for name in RAW if (folder / name).is_file()]
 
 
-def _model(key: str) -> Callable[[Run], Any]:
-    return lambda run: (run.provenance.get("model") or {}).get(key)
-
-
-def _of(key: str) -> Callable[[Run], Any]:
-    return lambda run: run.provenance.get(key)
-
-
-def _objectives(run: Run) -> str:
-    """The loss, and those that analyzers name after an @."""
-    named = [Name.parse(spec).objective for spec in run.provenance.get("analyzers") or ()]
-    return ", ".join(dict.fromkeys(name or "loss" for name in named))
-
-
-def _command(run: Run) -> str:
-    return shlex.join(map(str, run.provenance.get("argv") or ()))
-
-
-FACTS: dict[str, Callable[[Run], Any]] = {
-    "model": _model("spec"),
-    "architecture": _of("arch"),
-    "activation": _of("activation"),
-    "weights used": _model("weights"),
-    "hash of the weights": _of("weights"),
-    "SHA-256 of the file": _model("sha256"),
-    "mean": _of("mean"),
-    "standard deviation": _of("std"),
-    "data": _of("data"),
-    "images": _of("images"),
-    "fingerprint of the data": _of("data_fingerprint"),
-    "preprocessing": _of("preprocess"),
-    "hash of the preprocessing": _of("preprocess_hash"),
-    "objective": _objectives,
-    "analyzers": _of("analyzers"),
-    "protocol": _of("protocol"),
-    "seed": _of("seed"),
-    "precision": _of("precision"),
-    "images a batch": _of("batch_size"),
-    "folded sites": _of("folded_sites"),
-    "device": _of("device_name"),
-    "processes": _of("world_size"),
-    "seconds": _of("seconds"),
-    "versions": _of("versions"),
-    "command": _command,
-    "hash of the run": lambda run: run.hash,
-}
+def _known(run: Run) -> dict[str, Any]:
+    """The provenance as the facts name it; the objective is the loss, or what an analyzer names after an @."""
+    found = run.provenance
+    objectives = [Name.parse(spec).objective or "loss" for spec in found.get("analyzers") or ()]
+    parts = {f"model.{key}": value for key, value in (found.get("model") or {}).items()}
+    made = {"objective": list(dict.fromkeys(objectives)), "argv": shlex.join(map(str, found.get("argv") or ()))}
+    return {**found, **parts, **made, "hash": run.hash}
 
 
 def _said(value: Any) -> str:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @command
 @dataclass(frozen=True, kw_only=True)
 class Report(Common):
-    """Write finished runs as one HTML file: numbers, figures, examples and a table of all images."""
+    """Write finished runs as one HTML file: numbers, figures, examples and a table of the images."""
 
     runs: Positional[tuple[Path, ...]]
     """Run folders; several are compared."""
