@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pkgutil
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -69,8 +70,13 @@ def read_class_map(given: str | Path) -> ClassMap:
     for name, number in pairs:
         if index.setdefault(name, number) != number:
             raise UserError(f"{file} gives '{name}' the classes {index[name]} and {number}; keep one")
+    return ClassMap(index, named(index, max(index.values()) + 1))
+
+
+def named(index: Mapping[str, int], count: int) -> tuple[str, ...]:
+    """A name for each of so many classes: its number where it has no other."""
     names = {number: name for name, number in index.items()}
-    return ClassMap(index, tuple(names.get(c, str(c)) for c in range(max(names) + 1)))
+    return tuple(str(names.get(c, c)) for c in range(count))
 
 
 def _from_lines(file: Path) -> list[tuple[str, int]]:

@@ -18,13 +18,10 @@ from gradlens.data._data import path_hash
 
 # A photograph's columns belong to one split each, so no pixel is seen in two.
 BANDS = {"train": (0.0, 0.6), "val": (0.6, 0.8), "test": (0.8, 1.0)}
-# By the name that scikit-image or, with an ending, scikit-learn has for each.
-_SOURCES = {
-    **{"astronaut": "astronaut", "cat": "chelsea", "coffee": "coffee", "rocket": "rocket"},
-    **{"galaxies": "hubble_deep_field", "tissue": "immunohistochemistry"},
-    **{"temple": "china.jpg", "flower": "flower.jpg"},
-}
-PHOTOGRAPHS = tuple(_SOURCES)
+PHOTOGRAPHS = ("astronaut", "cat", "coffee", "rocket", "galaxies", "tissue", "temple", "flower")
+# What scikit-image calls those that it names otherwise, and the files of scikit-learn.
+_OF_IMAGE = {"cat": "chelsea", "galaxies": "hubble_deep_field", "tissue": "immunohistochemistry"}
+_OF_LEARN = {"temple": "china.jpg", "flower": "flower.jpg"}
 SHAPES = ("circle", "square", "triangle", "star", "cross", "ring")
 SIDE = 64
 _OVERSAMPLING = 4
@@ -160,8 +157,9 @@ def photograph(name: str) -> NDArray[np.uint8]:
     import skimage.data
     from sklearn.datasets import load_sample_image
 
-    source = _SOURCES[name]
-    return load_sample_image(source) if source.endswith(".jpg") else getattr(skimage.data, source)()
+    if name in _OF_LEARN:
+        return load_sample_image(_OF_LEARN[name])
+    return getattr(skimage.data, _OF_IMAGE.get(name, name))()
 
 
 def crop(name: str, split: str, rng: np.random.Generator) -> NDArray[np.uint8]:

@@ -11,7 +11,7 @@ from timm.utils.misc import natural_key
 from gradlens.core.names import unknown
 from gradlens.core.types import UserError
 from gradlens.data import _classes
-from gradlens.data._classes import ClassMap, read_class_map
+from gradlens.data._classes import ClassMap, named, read_class_map
 from gradlens.data._lists import labels_of, read_listing, some
 from gradlens.data._store import SPLIT_FOLDERS, SPLIT_NAMES, SUFFIXES, Pictures, Store, open_store
 
@@ -34,10 +34,8 @@ def folder(
         raise UserError("--class-order does nothing where --labels or --class-map tells the classes; leave it out")
     store = open_store(_choose_split(root, split))
     if not store.names:
-        wanted = " ".join(sorted(SUFFIXES))
-        raise UserError(
-            f"found no image in {store.where}; wanted files that end in {wanted}: unpack tars that it holds"
-        )
+        endings = " ".join(sorted(SUFFIXES))
+        raise UserError(f"found no image in {store.where}; wanted files in {endings}: unpack tars that it holds")
     classes = None if class_map is None else read_class_map(class_map)
     if labels is not None:
         return _listed(store, Path(labels), classes, partial)
@@ -68,7 +66,7 @@ def _listed(store: Store, file: Path, classes: ClassMap | None, partial: bool) -
         raise UserError(f"{file} holds numbers without images, as ImageNet's devkit does; give --data imagenet-val")
     known, count = (classes.index, len(classes.class_names)) if classes else ({}, 1_000_000)
     labels = labels_of(store.names, listing, known, count, partial)
-    names = classes.class_names if classes else tuple(str(c) for c in range(int(labels.max()) + 1))
+    names = classes.class_names if classes else named({}, int(labels.max()) + 1)
     return Pictures(_name(store), store, store.names, labels, names, store.names)
 
 
@@ -78,30 +76,22 @@ def _classed(store: Store, classes: ClassMap | None, order: str | None) -> Pictu
     tops = [name.partition("/")[0] for name in names]
     notes = _doubts(store, tops)
     if classes is None:
-        _check_filled(store, tops)
         ordered = _ordered(store, order)
+        empty = sorted(set(ordered) - set(tops))
+        if empty:
+            where = f"'{empty[0]}' in {store.where}"
+            raise UserError(f"class folder {where} is empty, which would shift the classes after it; fill or remove it")
         notes += _doubts_of_order(ordered, order)
-        named = _classes.class_names() if tuple(ordered) == _classes.wnids() else tuple(ordered)
-        classes = ClassMap({name: i for i, name in enumerate(ordered)}, named)
+        readable = _classes.class_names() if tuple(ordered) == _classes.wnids() else tuple(ordered)
+        classes = ClassMap({name: i for i, name in enumerate(ordered)}, readable)
     strange = sorted(set(tops) - set(classes.index))
     if strange:
-        raise UserError(
-            f"{len(strange):,} class folders of {store.where} are not in the class map ({some(strange)}); "
-            "add them to the file of --class-map, or remove them"
-        )
-    found = np.array([classes.index[top] for top in tops])
-    by_class = np.argsort(found, kind="stable")
+        found = f"{len(strange):,} class folders of {store.where} are not in the class map ({some(strange)})"
+        raise UserError(f"{found}; add them to the file of --class-map, or remove them")
+    labels = np.array([classes.index[top] for top in tops])
+    by_class = np.argsort(labels, kind="stable")
     kept = [names[i] for i in by_class]
-    return Pictures(_name(store), store, kept, found[by_class], classes.class_names, kept, notes)
-
-
-def _check_filled(store: Store, tops: Sequence[str]) -> None:
-    empty = sorted(set(store.folders) - set(tops))
-    if empty:
-        raise UserError(
-            f"class folder '{empty[0]}' in {store.where} holds no image, which would shift the classes "
-            "after it; fill it or remove it"
-        )
+    return Pictures(_name(store), store, kept, labels[by_class], classes.class_names, kept, notes)
 
 
 def _ordered(store: Store, order: str | None) -> list[str]:
@@ -110,11 +100,8 @@ def _ordered(store: Store, order: str | None) -> list[str]:
     if order is None and text != natural:
         first = next(i for i, (a, b) in enumerate(zip(text, natural, strict=True)) if a != b)
         shown = slice(max(0, first - 1), first + 2)
-        raise UserError(
-            f"class folders of {store.where} sort in two ways: {', '.join(text[shown])} as text (torchvision), "
-            f"{', '.join(natural[shown])} by number (timm); say which the model was trained with: "
-            "--class-order text or natural"
-        )
+        ways = f"{', '.join(text[shown])} as text (torchvision), {', '.join(natural[shown])} by number (timm)"
+        raise UserError(f"class folders of {store.where} sort in two ways: {ways}; give --class-order text or natural")
     return natural if order == "natural" else text
 
 
@@ -122,9 +109,9 @@ def _doubts(store: Store, tops: Sequence[str]) -> tuple[str, ...]:
     """What is allowed but often a mistake."""
     found = []
     if len(set(tops)) == 1 and len(tops) > 1:
+        alone = f"all {len(tops):,} images of {store.where} are in one class folder, '{tops[0]}'"
         found.append(
-            f"all {len(tops):,} images of {store.where} are in one class folder, '{tops[0]}'; if these are several "
-            "classes, give the folder that holds the class folders, or --labels FILE"
+            f"{alone}; if these are several classes, give the folder above the class folders, or --labels FILE"
         )
     loose = len(store.names) - len(tops)
     if loose:
@@ -137,10 +124,8 @@ def _doubts_of_order(ordered: Sequence[str], order: str | None) -> tuple[str, ..
     known = _classes.wnids()
     if set(ordered) < set(known):
         # They are classes 0, 1, 2, … here, which a model of all 1,000 has elsewhere.
-        found.append(
-            f"the {len(ordered):,} class folders are some of ImageNet's {len(known):,} synsets, numbered from 0; for a "
-            "model of all give --class-map imagenet"
-        )
+        some_of = f"the {len(ordered):,} class folders are some of ImageNet's {len(known):,} synsets, numbered from 0"
+        found.append(f"{some_of}; for a model of all give --class-map imagenet")
     if sorted(ordered) != sorted(ordered, key=natural_key):
         found.append(f"class folders are in {order} order: {some(ordered, 4)}")
     return tuple(found)

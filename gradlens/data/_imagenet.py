@@ -80,17 +80,14 @@ def _by_synset(store: Store, expected: Sequence[str], partial: bool) -> NDArray[
     held = set(tops)
     strange = sorted((held | set(store.folders)) - set(expected))
     if strange:
-        named = some([s or "pictures in no folder" for s in strange])
-        raise UserError(
-            f"{store.where} holds {len(strange):,} folders that are no synset of this data ({named}); wanted "
-            f"{len(expected):,} named like {expected[0]}: give --data-dir the right folder, or --data the folder itself"
-        )
+        those = some([s or "pictures in no folder" for s in strange])
+        named = f"{len(strange):,} folders that are no synset of this data ({those})"
+        wanted = f"wanted {len(expected):,} named like {expected[0]}: give --data-dir, or --data the folder itself"
+        raise UserError(f"{store.where} holds {named}; {wanted}")
     missing = sorted(set(expected) - held)
     if missing and not partial:
-        raise UserError(
-            f"{store.where} holds pictures of {len(held):,} synsets, wanted {len(expected):,}; {some(missing)} "
-            "missing or empty: complete it, or give --data the folder itself with --class-map imagenet"
-        )
+        lacks = f"{store.where} holds {len(held):,} synsets, wanted {len(expected):,} ({some(missing)} missing)"
+        raise UserError(f"{lacks}; complete it, or give --data the folder itself with --class-map imagenet")
     index = _index()
     return np.array([index[top] for top in tops])
 
@@ -98,14 +95,11 @@ def _by_synset(store: Store, expected: Sequence[str], partial: bool) -> NDArray[
 def _by_list(store: Store, root: Path, labels: str | None, partial: bool) -> NDArray[np.int64]:
     """Classes of a flat folder from the label file given, or the first that lies beside."""
     base = store.where if store.where.is_dir() else store.where.parent
-    roots = [root] if root.is_dir() else []
-    places = list(dict.fromkeys([base, base.parent, *roots]))
+    places = list(dict.fromkeys([base, base.parent, root if root.is_dir() else base]))
     listing = read_listing(Path(labels)) if labels is not None else _listing_beside(places)
     if listing is None:
-        raise UserError(
-            f"found {len(store.names):,} images in {store.where} and no class folder: a flat folder; put "
-            f"{', '.join(LABEL_FILES)} or {DEVKIT}.tar.gz beside it, or give --labels FILE"
-        )
+        wanted = f"put {', '.join(LABEL_FILES)} or {DEVKIT}.tar.gz beside it, or give --labels FILE"
+        raise UserError(f"{store.where} is a flat folder of {len(store.names):,} images; {wanted}")
     if listing.ilsvrc:
         order = _ilsvrc_order([listing.file.parent, *places], listing.file)
         rows = [(image, order.get(int(i), f"ILSVRC id {i}")) for image, i in listing.rows]
@@ -145,10 +139,8 @@ def _ilsvrc_order(places: Sequence[Path], wanted_by: object) -> dict[int, str]:
 
     content = _devkit_file(places, "meta.mat")
     if content is None:
-        raise UserError(
-            f"{wanted_by} holds ILSVRC ids, which are not indices of the sorted synsets; put the devkit's meta.mat "
-            f"or {DEVKIT}.tar.gz beside it, or give --labels a file of names and classes such as val.txt"
-        )
+        wanted = f"put the devkit's meta.mat or {DEVKIT}.tar.gz beside it, or give --labels a file such as val.txt"
+        raise UserError(f"{wanted_by} holds ILSVRC ids, which are not indices of the sorted synsets; {wanted}")
     try:
         synsets = loadmat(io.BytesIO(content), squeeze_me=True)["synsets"]
         ids = {str(s["WNID"]): int(s["ILSVRC2012_ID"]) for s in synsets}
@@ -177,6 +169,5 @@ def _archived(archive: Path, name: str) -> bytes:
         with tarfile.open(archive) as tar:
             return cast(io.BufferedReader, tar.extractfile(name)).read()
     except (tarfile.TarError, EOFError, OSError, ValueError, KeyError, AttributeError, zlib.error) as error:
-        raise UserError(
-            f"cannot read {name} of {archive}: {type(error).__name__}; copy it again, or unpack it beside"
-        ) from None
+        why = f"cannot read {name} of {archive}: {type(error).__name__}"
+        raise UserError(f"{why}; copy it again, or unpack it beside") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -62,14 +63,11 @@ class Names:
         wanted = PurePosixPath(text)
         stem = wanted.stem if is_picture(wanted.name) else wanted.name
         fit = [i for i in self.stems.get(stem, []) if _fits(wanted, self.paths[i])]
-        found = (
-            [i for i in fit if self.paths[i] == wanted] or [i for i in fit if self.paths[i].name == wanted.name] or fit
-        )
+        named = [i for i in fit if self.paths[i].name == wanted.name]
+        found = [i for i in fit if self.paths[i] == wanted] or named or fit
         if len(found) > 1:
-            raise UserError(
-                f"'{text}' in {file} fits {len(found)} images, {self.paths[found[0]]} and {self.paths[found[1]]}; "
-                "name images by their path below the data's root"
-            )
+            two = f"{len(found)} images, {self.paths[found[0]]} and {self.paths[found[1]]}"
+            raise UserError(f"'{text}' in {file} fits {two}; name images by their path below the data's root")
         return found[0] if found else None
 
 
@@ -134,15 +132,11 @@ def labels_of(
             found[place] = _class_index(image, written, listing.file, known, count)
     without = [name for name, label in zip(names, found, strict=True) if label < 0]
     if without:
-        raise UserError(
-            f"{len(without):,} of {len(names):,} images have no line in {listing.file} ({some(without)}); "
-            "give --labels the file that belongs to them"
-        )
+        what = f"{len(without):,} of {len(names):,} images have no line in {listing.file} ({some(without)})"
+        raise UserError(f"{what}; give --labels the file that belongs to them")
     if absent and not partial:
-        raise UserError(
-            f"{len(absent):,} of {len(listing.rows):,} images in {listing.file} are not in the data "
-            f"({some(absent)}); complete the folder, or name those you want with --subset FILE"
-        )
+        what = f"{len(absent):,} of {len(listing.rows):,} images in {listing.file} are not in the data ({some(absent)})"
+        raise UserError(f"{what}; complete the folder, or name those you want with --subset FILE")
     return found
 
 
@@ -151,18 +145,13 @@ def _class_index(image: str, written: str, file: Path, known: Mapping[str, int],
     if written not in known and not is_number(written):
         raise UserError(f"{file} gives '{image}' the unknown class '{written}'; wanted an index or a known name")
     index = known[written] if written in known else int(written)
+    given, wanted = f"{file} gives '{image}' class {index}", "give --labels indices of the sorted synsets"
     if index >= count:
-        raise UserError(
-            f"{file} gives '{image}' class {index}, but there are {count:,}, counted from 0; it holds other "
-            "numbers (ILSVRC ids or line numbers): give --labels indices of the sorted synsets"
-        )
+        raise UserError(f"{given}, but there are {count:,}, counted from 0: ILSVRC ids or line numbers; {wanted}")
     # Where the path names the class too, both have to agree: ILSVRC ids are numbers below 1,000 as well.
     folder = PurePosixPath(image).parent.name
     if known.get(folder, index) != index:
-        raise UserError(
-            f"{file} gives '{image}' class {index}, but {folder} is class {known[folder]} of the sorted synsets; "
-            "it holds ILSVRC ids: give --labels a file with indices of the sorted synsets"
-        )
+        raise UserError(f"{given}, but {folder} is class {known[folder]}: ILSVRC ids; {wanted}")
     return index
 
 
@@ -173,8 +162,7 @@ def read_subset(file: Path, paths: Sequence[str]) -> list[int]:
     is left out.
     """
     lines = read_lines(file, "subset")
-    numbers = all(is_number(line) for line in lines)
-    found = [int(line) for line in lines] if numbers else _named(lines, paths, file)
+    found = [int(line) for line in lines] if all(map(is_number, lines)) else _named(lines, paths, file)
     if max(found) >= len(paths):
         raise UserError(f"{file} asks for image {max(found)} of {len(paths):,}; indices run from 0 to {len(paths) - 1}")
     (most, times), *_ = Counter(found).most_common(1)
@@ -186,16 +174,13 @@ def read_subset(file: Path, paths: Sequence[str]) -> list[int]:
 def _named(lines: Sequence[str], paths: Sequence[str], file: Path) -> list[int]:
     names, found, absent = Names(paths), [], []
     for line in lines:
-        place = names.find(line, file)
-        if place is None:
-            place = names.find(line.replace(",", " ").split()[0], file)
+        whole, first = names.find(line, file), re.split(r"[,\s]", line)[0]
+        place = names.find(first, file) if whole is None else whole
         if place is None:
             absent.append(line)
         else:
             found.append(place)
     if absent:
-        raise UserError(
-            f"{len(absent):,} of {len(lines):,} lines of {file} name no image of the data ({some(absent)}); "
-            "wanted paths below the data's root, file names or indices"
-        )
+        what = f"{len(absent):,} of {len(lines):,} lines of {file} name no image of the data ({some(absent)})"
+        raise UserError(f"{what}; wanted paths below the data's root, file names or indices")
     return found

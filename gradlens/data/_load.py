@@ -63,8 +63,7 @@ def load_data(
     base = _root(name, root)
     opener, place = _opener(name, base)
     source = _open(opener, name, options, {"spec": name, "split": split, "root": place})
-    where = None if base is None else str(base)
-    asked = {"spec": name, "split": split or "val", "root": where, **options}
+    asked = {"spec": name, "split": split or "val", "root": base and str(base), **options}
     data = Data(source, split if _takes(opener, "split") else "", options=asked)
     if subset is not None:
         data = data.subset(read_subset(Path(subset), source.paths))
@@ -106,8 +105,8 @@ def _open(opener: Callable[..., Source], name: str, options: Mapping[str, str], 
         raise UserError(f"{name} has no split '{split}'; leave --split out, or give --data a folder")
     for option in sorted(set(options) - {"subset"}):
         if not _takes(opener, option):
-            flag = option.replace("_", "-")
-            raise UserError(f"--{flag} does nothing for {name}, whose classes are known; leave it out")
+            flag = f"--{option.replace('_', '-')}"
+            raise UserError(f"{flag} does nothing for {name}, whose classes are known; leave it out")
     everything = {**arguments, **options, "partial": "subset" in options}
     return opener(**{key: value for key, value in everything.items() if _takes(opener, key)})
 

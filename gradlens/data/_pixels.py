@@ -104,10 +104,8 @@ def _opened(path: Path) -> Image.Image:
 def _pictures(pixels: NDArray[np.uint8]) -> list[Image.Image]:
     stack = pixels if pixels.ndim == 4 else pixels[None]
     if stack.ndim not in (3, 4) or (stack.ndim == 4 and stack.shape[-1] not in (3, 4)):
-        raise UserError(
-            f"an 8-bit array has shape {pixels.shape}; wanted (H, W, 3) or (B, H, W, 3): put channels last, "
-            "or give pixels in [0, 1] with channels first"
-        )
+        found = f"an 8-bit array has shape {pixels.shape}; wanted (H, W, 3) or (B, H, W, 3)"
+        raise UserError(f"{found}: put channels last, or give pixels in [0, 1] with channels first")
     return [Image.fromarray(a) for a in stack]
 
 

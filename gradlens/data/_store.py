@@ -101,10 +101,8 @@ def _index(file: Path) -> dict[str, tuple[int, int]]:
         raise
     except (tarfile.TarError, OSError, ValueError, OverflowError) as error:
         # The last two come from sizes that no file can have.
-        raise UserError(
-            f"cannot read {file} in place: {str(error).splitlines()[0]}; wanted a whole, uncompressed tar: "
-            "decompress it, or unpack it into a folder"
-        ) from None
+        why = f"cannot read {file} in place: {str(error).splitlines()[0]}"
+        raise UserError(f"{why}; wanted a whole, uncompressed tar: decompress it, or unpack it into a folder") from None
 
 
 def _places(tar: tarfile.TarFile, file: Path) -> dict[str, tuple[int, int]]:
@@ -129,9 +127,8 @@ def _check_plain(member: tarfile.TarInfo, file: Path) -> None:
     outside = path.is_absolute() or ".." in path.parts or "\\" in member.name
     if outside or not member.isreg() or member.issparse():
         what = "leaves the folder" if outside else "is a link" if member.linkname else "is not a plain file"
-        raise UserError(
-            f"'{member.name}' in {file} {what}; make the tar of plain files with relative names (tar --dereference)"
-        )
+        wanted = "make the tar of plain files with relative names (tar --dereference)"
+        raise UserError(f"'{member.name}' in {file} {what}; {wanted}")
 
 
 def _unwrapped(places: dict[str, tuple[int, int]], stem: str) -> dict[str, tuple[int, int]]:

@@ -17,6 +17,7 @@ from PIL import Image
 
 from gradlens.core.names import parse_spec, unknown
 from gradlens.core.types import UserError
+from gradlens.data._classes import named
 from gradlens.data._pixels import UnreadableError, open_image, to_rgb
 
 STREAMS = ("hfids", "tfds", "wds")
@@ -31,10 +32,8 @@ class Timm:
         self.name, options = parse_spec(spec)
         kind = self.name.partition("/")[0].lower()
         if kind in STREAMS:
-            raise UserError(
-                f"timm reads {self.name} as a stream, whose images have no number; unpack its shards into class "
-                "folders, or give hfds/…"
-            )
+            what = f"timm reads {self.name} as a stream, whose images have no number"
+            raise UserError(f"{what}; unpack its shards into class folders, or give hfds/…")
         if set(options) - {"download"}:
             raise UserError(f"'{spec}' has options that are not known; there is one: {self.name}:download=true")
         split = "validation" if (kind, split) == ("hfds", "val") else split
@@ -50,8 +49,7 @@ class Timm:
         if self.reader is not None:
             return open_image(self.reader[index][0], name)
         try:
-            picture = self.dataset[index][0]
-            return to_rgb(picture)
+            return to_rgb(self.dataset[index][0])
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise UnreadableError(f"{name}: {(str(error) or type(error).__name__).splitlines()[0]}") from None
 
@@ -120,14 +118,10 @@ def _offline() -> Iterator[None]:
 
 def _labels(dataset: Any, reader: Any) -> NDArray[np.int64]:
     """From the reader or the attribute that holds them, else from one pass over the data."""
-    found: Any
-    if hasattr(reader, "iter_targets"):
-        found = list(reader.iter_targets())
-    else:
-        names = ("targets", "labels", "_labels")
-        found = next((getattr(dataset, n) for n in names if getattr(dataset, n, None) is not None), None)
-        found = [dataset[i][1] for i in range(len(dataset))] if found is None else found
-    labels = np.asarray(found)
+    attributes = (getattr(dataset, name, None) for name in ("targets", "labels", "_labels"))
+    held = list(reader.iter_targets()) if hasattr(reader, "iter_targets") else None
+    found = next((h for h in (held, *attributes) if h is not None), None)
+    labels = np.asarray([dataset[i][1] for i in range(len(dataset))] if found is None else found)
     if labels.shape != (len(dataset),) or labels.dtype.kind not in "iu":
         raise UserError(f"its labels have shape {labels.shape} ({labels.dtype}); wanted one class for each image")
     return labels.astype(np.int64)
@@ -135,7 +129,4 @@ def _labels(dataset: Any, reader: Any) -> NDArray[np.int64]:
 
 def _class_names(dataset: Any, reader: Any, labels: NDArray[np.int64]) -> tuple[str, ...]:
     index = getattr(reader, "class_to_idx", None) or getattr(dataset, "class_to_idx", None) or {}
-    names = [str(c) for c in range(max([int(labels.max()), *index.values()]) + 1)]
-    for name, number in index.items():
-        names[number] = str(name)
-    return tuple(names)
+    return named(index, max([int(labels.max()), *index.values()]) + 1)

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from folders import folder_of, picture
+from folders import classes, folder_of, picture, synset_folders
 from refusals import refused
 
 from gradlens import Preprocess, load_data
@@ -144,3 +144,17 @@ def test_fingerprints_tell_arrays_in_memory_apart_by_their_pixels():
     other[2, 1, 4, 4] = 0.5
     prints = [load_data((i, [0, 1, 2])).fingerprint for i in (images, images.clone(), other)]
     assert prints[0] == prints[1] != prints[2]
+
+
+def test_fingerprints_are_those_of_runs_that_were_written_before(tmp_path):
+    known = {"digits": "1def2093404ddc69", "shapes": "b3c759cee6aea344", "photos": "6f970cefbf4a6d53"}
+    assert {name: load_data(name).fingerprint for name in known} == known
+    assert load_data("digits", limit=40).fingerprint == "db71add4b715c6e9"
+    assert load_data(classes(tmp_path / "x", "a", "b", "c", count=3)).fingerprint == "eb5dde5ab791fc3e"
+    pixels = np.linspace(0, 1, 3 * 3 * 4 * 4).reshape(3, 3, 4, 4)
+    assert load_data((pixels, [0, 1, 2])).fingerprint == "f60d2607427d3793"
+
+
+def test_the_fingerprint_of_imagenet_is_that_of_runs_that_were_written_before(tmp_path, four_classes):
+    synset_folders(tmp_path)
+    assert load_data("imagenet-val", root=tmp_path).fingerprint == "752bed46e27cc996"
