@@ -26,8 +26,9 @@ def mean_interval(values: ArrayLike, level: float = 0.95) -> Interval:
     x = x[np.isfinite(x)]
     if len(x) < 2:
         return (float(x.mean()) if len(x) else float("nan"), float("nan"), float("nan"))
-    low, high = t.interval(level, len(x) - 1, loc=x.mean(), scale=x.std(ddof=1) / math.sqrt(len(x)))
-    return float(x.mean()), float(low), float(high)
+    # Not t.interval, which has no limits for equal values.
+    half = t.ppf((1 + level) / 2, len(x) - 1) * x.std(ddof=1) / math.sqrt(len(x))
+    return float(x.mean()), float(x.mean() - half), float(x.mean() + half)
 
 
 def share_interval(successes: int, trials: int, level: float = 0.95) -> Interval:
