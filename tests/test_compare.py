@@ -508,8 +508,6 @@ MISTAKES = {
     "runs/natural-s1 runs/edge-s1 --reference gold": ["gold", "natural"],
     "runs/natural-s1 runs/edge-s1 -o t.xlsx": [".csv, .md, .tex"],
     "runs/natural-s1 runs/edge-s1 -o nowhere/t.csv": ["cannot write"],
-    "runs/natural-s1 runs/edge-s1 --table nowhere.csv": ["nowhere.csv does not exist"],
-    "runs/natural-s1 runs/edge-s1 --table t.csv --where correct": ["--where", "--table"],
 }
 
 

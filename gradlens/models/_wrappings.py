@@ -131,10 +131,11 @@ def _without_average_count(form: Form) -> Form | None:
 
 STEPS: tuple[Callable[[Form], Form | None], ...] = (
     _without_prefix,
-    _without_wrappers,
     _without_normaliser,
     _without_attacker,
     _without_average_count,
+    # Last, since the counter of an average is told by its neighbour module.
+    _without_wrappers,
 )
 
 

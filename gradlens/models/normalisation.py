@@ -143,7 +143,8 @@ def _first(name: str, *sources: Normalisation) -> Normalisation:
     if source and (mean is None or std is None):
         said, lacks = ("mean", "std") if std is None else ("std", "mean")
         raise UserError(
-            f"{name}: {said} is stated ({source}) without {lacks}, and they belong together; give --mean and --std"
+            f"{name} does not say how its input is normalised: {said} is stated ({source}) without {lacks}; "
+            "give --mean and --std (per channel, in [0, 1]), or --normalized if it normalises inside"
         )
     if mean is None or std is None:
         raise UserError(

@@ -91,7 +91,8 @@ def _preprocess(config: TrainConfig, own: Preprocess | None, data: Data) -> Prep
     if config.img_size:
         return dataclasses.replace(own, size=config.img_size)
     if not data.varies_in_size and (side := _side(data)) < min(own.sides):
-        times, size = math.prod(own.sides) / side**2, " × ".join(map(str, own.sides))
+        times = math.prod(own.sides) / side**2
+        size = f"{own.size}²" if isinstance(own.size, int) else " × ".join(map(str, own.size))
         LOG.warning(
             f"{data.name}'s images of {side}² are enlarged to {config.arch or config.init}'s {size}, which takes "
             f"about {times:.0f} times as long; --img-size {side} keeps them"

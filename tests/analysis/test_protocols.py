@@ -26,7 +26,7 @@ def test_a_protocols_attack_is_run_and_seen_by_the_others(name):
 def test_a_protocol_measures_robust_accuracy_and_says_how_far_it_was_followed(place, capsys):
     assert run(place, "analyze good.pt --data digits --limit 8 -b 4 --protocol robustbench -o published") == 0
     said = capsys.readouterr().out
-    assert "fixes 5,000 images of imagenet-val, resized bicubic to 256, center crop 224; objective loss" in said
+    assert "fixes 5,000 images of imagenet-val, resized bicubic to 256, center 224 × 224; objective loss" in said
     assert "in place of the own preprocessing of good" in said
     assert "departs from it: 8 images instead of 5,000" in said
     assert said.index("departs") < said.index("top-1") < said.index("Not stated there")
