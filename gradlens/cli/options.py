@@ -65,7 +65,7 @@ class ModelOptions:
 @dataclass(frozen=True, kw_only=True)
 class DataOptions:
     data: str
-    """digits, shapes, photos; imagenet-val, -a, -r, cifar10, cifar10-test; hfds/… torch/… wds/…; or a folder or tar."""
+    """digits, shapes, photos; imagenet-val, -a, -r, cifar10, cifar10-test; hfds/… torch/…; or a folder or tar."""
     data_dir: Path | None = None
     """Where a named set or a relative folder is looked for; else $GRADLENS_DATA or $IMAGENET_DIR for a name."""
     split: str = "val"
