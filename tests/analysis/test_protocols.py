@@ -99,3 +99,16 @@ def test_a_conflict_is_refused_before_anything_is_loaded(place, capsys):
     error = capsys.readouterr().err
     assert "contradict" in error
     assert "nowhere" not in error
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_a_protocol_states_its_source_and_what_is_unknown(name):
+    fixed = protocol(name)
+    assert fixed.source
+    assert fixed.unstated
+    assert choose_analyzers(fixed.analyzers)
+
+
+def test_an_unknown_protocol_offers_the_nearest():
+    with refused("robustbench"):
+        protocol("robustbnech")

@@ -1,5 +1,6 @@
 """Rank correlation over models that come in families, against slow definitions, and its interval over images."""
 
+import itertools
 import math
 
 import numpy as np
@@ -63,3 +64,38 @@ def test_the_interval_is_bonett_and_wrights(rho, rng):
     assert (math.atanh(found) - math.atanh(low)) == pytest.approx(half)
     # Without the term in ρ² it would be narrower by this much.
     assert half / (stats.norm.ppf(0.975) / math.sqrt(397)) == pytest.approx(math.sqrt(1 + found**2 / 2))
+
+
+def test_spearman_is_scipys(rng):
+    x, y = rng.integers(6, size=(2, 30))
+    assert spearman(x, y) == pytest.approx(stats.spearmanr(x, y).statistic, rel=1e-12)
+    assert np.isnan([spearman([1, 2, 3], [1, 2, 3]), spearman([1, 1, 1, 1], [1, 2, 3, 4])]).all()
+
+
+def test_two_clusters_correlate_and_their_models_do_not(rng):
+    family = np.repeat(["natural", "robust"], 20)
+    x, y = rng.normal(size=(2, 40)) + 8 * (family == "robust")
+    assert spearman(x, y) > 0.7
+    assert abs(spearman_within(x, y, family)) < 0.4
+
+
+def test_within_is_the_correlation_of_ranks_without_family_means(rng):
+    family = np.array(list("aaabbbbcc"))
+    x, y = rng.normal(size=(2, 9))
+    ranks = [stats.rankdata(v) for v in (x, y)]
+    rest = [r - np.array([r[family == f].mean() for f in family]) for r in ranks]
+    assert spearman_within(x, y, family) == pytest.approx(np.corrcoef(*rest)[0, 1])
+    assert np.isnan(spearman_within(x, y, list("abcdefghi")))
+
+
+def test_family_bootstrap_draws_whole_families(rng):
+    family = np.repeat(list("abc"), 4)
+    x, y = rng.normal(size=(2, 12))
+    rows = {f: np.flatnonzero(family == f) for f in "abc"}
+    every = []
+    for drawn in itertools.product("abc", repeat=3):
+        chosen = np.concatenate([rows[f] for f in drawn])
+        every.append(stats.spearmanr(x[chosen], y[chosen]).statistic)
+    low, high = family_bootstrap(x, y, family)
+    assert (low, high) == pytest.approx((min(every), max(every)))
+    assert np.isnan(family_bootstrap(x, y, np.repeat(["a", "b"], 6))).all()

@@ -1,3 +1,5 @@
+"""Tallies of parts merge in any order to the same bits, and keep their digits."""
+
 import copy
 from fractions import Fraction
 from functools import reduce
