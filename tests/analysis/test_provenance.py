@@ -2,6 +2,7 @@
 
 import importlib.metadata
 
+import pytest
 import torch
 from measured import classifier
 
@@ -45,3 +46,37 @@ def test_what_a_layout_leaves_in_doubt_is_said_before_the_run(monkeypatch, caplo
     run = analyze(classifier(), data, ["sample_asymmetry"], progress=False)
     assert "text order" in caplog.text
     assert run.provenance["data_notes"] == ("class folders are in text order",)
+
+
+class Held(torch.nn.Module):
+    """A network of these buffers, in this order."""
+
+    def __init__(self, **tensors):
+        super().__init__()
+        for name, tensor in tensors.items():
+            self.register_buffer(name, tensor)
+
+
+ONES = torch.ones(4)
+OTHERS = {
+    "a value": {"a": torch.tensor([1.0, 1, 1, 1 + 2**-23]), "b": 2 * ONES},
+    "the last value": {"a": ONES, "b": torch.tensor([2.0, 2, 2, 3])},
+    "a sign of zero": {"a": ONES, "b": 2 * ONES, "c": torch.tensor(-0.0)},
+    "a name": {"a": ONES, "z": 2 * ONES},
+    "names exchanged": {"b": ONES, "a": 2 * ONES},
+    "a dtype": {"a": ONES.double(), "b": 2 * ONES},
+    "one tensor less": {"a": ONES},
+}
+
+
+@pytest.mark.parametrize("changed", OTHERS)
+def test_the_hash_of_weights_knows_their_names_types_and_values(changed):
+    own = {"a": ONES, "b": 2 * ONES} | ({"c": torch.tensor(0.0)} if "c" in OTHERS[changed] else {})
+    assert provenance.weights_hash(Held(**OTHERS[changed])) != provenance.weights_hash(Held(**own))
+
+
+def test_the_hash_of_weights_is_that_of_a_copy_however_it_lies_in_memory():
+    values = torch.arange(12.0).view(3, 4)
+    again = values.T.contiguous().T
+    assert again.stride() != values.stride()
+    assert provenance.weights_hash(Held(a=values)) == provenance.weights_hash(Held(a=again))

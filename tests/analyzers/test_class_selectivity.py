@@ -137,6 +137,21 @@ def test_there_are_as_many_permutations_as_memory_holds(monkeypatch, rng, entrie
     assert run.summary[NULL] is not None
 
 
+def test_the_null_is_of_as_many_permutations_as_it_says(monkeypatch, rng):
+    monkeypatch.setattr(_class_selectivity, "NULL_ENTRIES", 6 * 5 * 3)
+    label = rng.integers(5, size=40)
+    image, model = images_of(rng, label), units_and_model()
+    run = run_of(image, label, model)
+    values = model.net[:2](image).mean((2, 3)).detach().double().numpy()
+    units = [u for u in values.T if np.ptp(u) > 0]
+    of_each = [
+        np.mean([reference.selectivity_index(u, new) for u in units])
+        for new in permuted_labels(np.arange(40), label, 4).T
+    ]
+    assert run.summary[NULL] == pytest.approx(np.mean(of_each[:3]), abs=1e-5)
+    assert all(abs(np.mean(of_each[:n]) - np.mean(of_each[:3])) > 1e-4 for n in (1, 2, 4))
+
+
 # --- what cannot be had
 
 
