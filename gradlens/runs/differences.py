@@ -14,7 +14,7 @@ from gradlens.core.names import Name
 from gradlens.core.types import UserError
 from gradlens.runs.record import Run
 from gradlens.stats import inference
-from gradlens.stats.separation import auc
+from gradlens.stats.association import auc
 
 Values = NDArray[np.float64]
 TOO_FEW_SEEDS = (

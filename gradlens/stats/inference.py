@@ -14,8 +14,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gradlens.stats.intervals import mean_interval
-
 Rows = NDArray[np.float64]
 # Statistics that differ by rounding only are ties.
 TIE = 1e-9
@@ -35,14 +33,15 @@ class Estimate(NamedTuple):
 
 def paired_t(difference: ArrayLike, level: float = 0.95) -> Estimate:
     """Student's t for the mean of paired differences; needs two that differ from each other."""
-    from scipy.stats import t
+    from scipy.stats import ttest_1samp
 
     x = _finite(difference)
-    value, low, high = mean_interval(x, level)
-    spread = _spread(x)
-    if not spread > 0:
+    value = float(x.mean()) if len(x) else math.nan
+    if not _spread(x) > 0:
         return Estimate(value, math.nan, math.nan, math.nan)
-    return Estimate(value, low, high, float(2 * t.sf(abs(value) / (spread / math.sqrt(len(x))), len(x) - 1)))
+    test = ttest_1samp(x, 0)
+    low, high = test.confidence_interval(level)
+    return Estimate(value, float(low), float(high), float(test.pvalue))
 
 
 def welch_t(first: ArrayLike, second: ArrayLike, level: float = 0.95) -> Estimate:
@@ -57,6 +56,7 @@ def welch_t(first: ArrayLike, second: ArrayLike, level: float = 0.95) -> Estimat
     error = math.sqrt(sum(parts))
     if not error > 0:
         return Estimate(value, math.nan, math.nan, math.nan)
+    # Not ttest_ind, which warns of a group whose values are equal.
     freedom = sum(parts) ** 2 / (parts[0] ** 2 / (len(a) - 1) + parts[1] ** 2 / (len(b) - 1))
     half = float(t.ppf((1 + level) / 2, freedom)) * error
     return Estimate(value, value - half, value + half, float(2 * t.sf(abs(value) / error, freedom)))
