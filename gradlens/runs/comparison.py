@@ -24,6 +24,25 @@ IDENTITY = ("index", "label", "prediction")
 MOST_PRIMARY = 5
 # Codes, and what stands beside a measure to judge it by: to be asked for by name.
 BESIDE = ("_flag", "_null", "_p")
+PRIMARY, EXPLORATORY = "primary", "exploratory"
+# How to read the columns that every run has; analyzers say it of theirs.
+CORE = {
+    "correct": "share of images classified right",
+    "confidence": "probability of the predicted class",
+    "error_mass": "1 − probability of the label",
+    "loss": "cross-entropy, nats",
+    "margin": "logit of the label over the best other",
+    "rank_of_label": "classes with a higher logit than the label",
+}
+ON_IMAGES = (
+    "±: half of the 95 % t interval over images; d_z: the difference in standard deviations of the images' differences "
+    "(0.2 small, 0.5 medium, 0.8 large); P(>): share of images on which {other} is the larger, ties half",
+    "one checkpoint each: this compares two models, not two ways to train; for methods give groups of 5 seeds",
+)
+ON_SEEDS = (
+    "±: half of the 95 % Welch t interval over training seeds, for these images; with new images: hierarchical "
+    "bootstrap over seeds and images, too narrow with few seeds; g: the difference in standard deviations of the seeds",
+)
 Runs = Sequence[Run] | Mapping[str, Run | Sequence[Run]]
 
 
@@ -150,27 +169,6 @@ def measures(run: Run) -> list[str]:
     """The columns that hold a measure of each image."""
     numeric = run.samples.select_dtypes(["number", "bool"]).columns
     return [c for c in numeric if c not in IDENTITY]
-
-
-PRIMARY, EXPLORATORY = "primary", "exploratory"
-# How to read the columns that every run has; analyzers say it of theirs.
-CORE = {
-    "correct": "share of images classified right",
-    "confidence": "probability of the predicted class",
-    "error_mass": "1 − probability of the label",
-    "loss": "cross-entropy, nats",
-    "margin": "logit of the label over the best other",
-    "rank_of_label": "classes with a higher logit than the label",
-}
-ON_IMAGES = (
-    "±: half of the 95 % t interval over images; d_z: the difference in standard deviations of the images' differences "
-    "(0.2 small, 0.5 medium, 0.8 large); P(>): share of images on which {other} is the larger, ties half",
-    "one checkpoint each: this compares two models, not two ways to train; for methods give groups of 5 seeds",
-)
-ON_SEEDS = (
-    "±: half of the 95 % Welch t interval over training seeds, for these images; with new images: hierarchical "
-    "bootstrap over seeds and images, too narrow with few seeds; g: the difference in standard deviations of the seeds",
-)
 
 
 def as_table(frame: pd.DataFrame, runs: Sequence[Run], where: str | None, notes: Sequence[str]) -> Table:
