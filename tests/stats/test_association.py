@@ -1,4 +1,4 @@
-"""Rank correlation over models that come in families, against slow definitions, and its interval over images."""
+"""Rank correlations over models that come in families and over images: slow definitions, limits, known truth."""
 
 import itertools
 import math
@@ -19,9 +19,10 @@ def pair(rng):
     return x, x + rng.normal(size=12) + 2 * (FAMILY == "swin")
 
 
-def test_spearman_is_scipys_also_with_ties(pair):
+def test_spearman_is_the_correlation_of_ranks_also_with_ties(pair):
     x, y = np.round(pair[0], 1), np.round(pair[1], 0)
-    assert spearman(x, y) == pytest.approx(stats.spearmanr(x, y).statistic)
+    a, b = (np.array([(np.sum(v < k) + np.sum(v <= k) + 1) / 2 for k in v]) - 6.5 for v in (x, y))
+    assert spearman(x, y) == pytest.approx(a @ b / math.sqrt((a @ a) * (b @ b)), rel=1e-12)
     assert math.isnan(spearman(x[:3], y[:3]))
     assert math.isnan(spearman(np.ones(12), y))
 
@@ -33,6 +34,7 @@ def test_within_families_each_models_rank_is_measured_from_its_own_families_mean
     assert spearman_within(x, y, FAMILY) == pytest.approx(np.corrcoef(*left)[0, 1])
     # A family counts by its models: with every family's mean at equal weight it would be another number.
     assert spearman_within(x, y, FAMILY) != pytest.approx(spearman(x, y))
+    assert math.isnan(spearman_within(x[:9], y[:9], list("abcdefghi")))
 
 
 def test_what_differs_between_families_alone_vanishes_within_them(rng):
@@ -66,26 +68,11 @@ def test_the_interval_is_bonett_and_wrights(rho, rng):
     assert half / (stats.norm.ppf(0.975) / math.sqrt(397)) == pytest.approx(math.sqrt(1 + found**2 / 2))
 
 
-def test_spearman_is_scipys(rng):
-    x, y = rng.integers(6, size=(2, 30))
-    assert spearman(x, y) == pytest.approx(stats.spearmanr(x, y).statistic, rel=1e-12)
-    assert np.isnan([spearman([1, 2, 3], [1, 2, 3]), spearman([1, 1, 1, 1], [1, 2, 3, 4])]).all()
-
-
 def test_two_clusters_correlate_and_their_models_do_not(rng):
     family = np.repeat(["natural", "robust"], 20)
     x, y = rng.normal(size=(2, 40)) + 8 * (family == "robust")
     assert spearman(x, y) > 0.7
     assert abs(spearman_within(x, y, family)) < 0.4
-
-
-def test_within_is_the_correlation_of_ranks_without_family_means(rng):
-    family = np.array(list("aaabbbbcc"))
-    x, y = rng.normal(size=(2, 9))
-    ranks = [stats.rankdata(v) for v in (x, y)]
-    rest = [r - np.array([r[family == f].mean() for f in family]) for r in ranks]
-    assert spearman_within(x, y, family) == pytest.approx(np.corrcoef(*rest)[0, 1])
-    assert np.isnan(spearman_within(x, y, list("abcdefghi")))
 
 
 def test_family_bootstrap_draws_whole_families(rng):
@@ -99,3 +86,45 @@ def test_family_bootstrap_draws_whole_families(rng):
     low, high = family_bootstrap(x, y, family)
     assert (low, high) == pytest.approx((min(every), max(every)))
     assert np.isnan(family_bootstrap(x, y, np.repeat(["a", "b"], 6))).all()
+
+
+def test_the_value_is_scipys_and_lies_between_its_limits(rng):
+    x = rng.normal(size=300)
+    y = x + rng.normal(size=300)
+    rho, low, high = spearman_interval(x, y)
+    assert rho == pytest.approx(stats.spearmanr(x, y).statistic)
+    assert low < rho < high
+    # Swapped signs swap the limits.
+    assert spearman_interval(x, -y) == pytest.approx((-rho, -high, -low))
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.5, 0.8])
+def test_limits_cover_the_truth_as_often_as_they_say(correlation, rng):
+    # Of a bivariate normal, Spearman's is (6 / π) asin(r / 2).
+    truth = 6 / math.pi * math.asin(correlation / 2)
+    mix = np.linalg.cholesky([[1, correlation], [correlation, 1]])
+    hits = 0
+    for _ in range(600):
+        x, y = mix @ rng.normal(size=(2, 80))
+        _, low, high = spearman_interval(x, y)
+        hits += low <= truth <= high
+    # Six hundred draws of a 95 % event lie within 2.7 points of it, three standard errors.
+    assert abs(hits / 600 - 0.95) < 0.027
+
+
+def test_pairs_with_a_missing_value_are_left_out():
+    x, y = np.array([1, 2, np.nan, 3, 4, 5, 9.0]), np.array([2, 1, 7, np.inf, 3, 5, 4.0])
+    known = [0, 1, 4, 5, 6]
+    assert spearman_interval(x, y)[0] == pytest.approx(stats.spearmanr(x[known], y[known]).statistic)
+
+
+@pytest.mark.parametrize("y", [[1, 1, 1, 1, 1], [1, 2, 3, np.nan, np.nan]])
+def test_constant_values_and_too_few_have_none(y):
+    assert np.isnan(spearman_interval([1, 2, 3, 4, 5], y)).all()
+
+
+def test_a_perfect_order_has_no_limits():
+    rho, low, high = spearman_interval(np.arange(9), np.arange(9) ** 3)
+    assert rho == pytest.approx(1)
+    assert math.isnan(low)
+    assert math.isnan(high)
