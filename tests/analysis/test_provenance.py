@@ -80,3 +80,8 @@ def test_the_hash_of_weights_is_that_of_a_copy_however_it_lies_in_memory():
     again = values.T.contiguous().T
     assert again.stride() != values.stride()
     assert provenance.weights_hash(Held(a=values)) == provenance.weights_hash(Held(a=again))
+
+
+def test_the_hash_of_weights_is_the_one_that_old_runs_hold():
+    # In the network's own order, which is not the names'.
+    assert provenance.weights_hash(Held(b=ONES, a=2 * ONES)) == "dcbf30642be00deb"
