@@ -152,8 +152,8 @@ class Pair:
         dropped = len(held) - len(images)
         return cls(reference, groups[reference], other, groups[other], images, dropped, over_seeds)
 
-    def rows(self, columns: Sequence[str], exploratory: NDArray[np.bool_]) -> pd.DataFrame:
-        """A row a column; only the exploratory ones have their p adjusted, for each other."""
+    def rows(self, columns: Sequence[str]) -> pd.DataFrame:
+        """A row a column."""
         values = [self._values(run, columns) for run in (*self.first, *self.second)]
         known = np.asarray(np.logical_and.reduce([np.isfinite(v) for v in values]))
         values = [np.where(known, v, np.nan) for v in values]
@@ -162,8 +162,6 @@ class Pair:
         names = {"column": list(columns), "reference": self.reference, "other": self.other, "n": known.sum(0)}
         frame = pd.concat([pd.DataFrame(names), frame], axis=1)
         frame["missing"] = [self._why_absent(c) or why for c, why in zip(columns, frame["missing"], strict=True)]
-        tested = exploratory & frame["p"].notna().to_numpy()
-        frame.loc[tested, "p_adjusted"] = self._max_t([v[:, tested] for v in a], [v[:, tested] for v in b])
         return frame
 
     def _values(self, run: Run, columns: Sequence[str]) -> Values:
@@ -180,12 +178,6 @@ class Pair:
                     return f"not a number for any image of {label}"
         return ""
 
-    def _max_t(self, a: Sequence[Values], b: Sequence[Values]) -> Values:
-        if not self.over_seeds:
-            return inference.sign_flip_max_t(b[0] - a[0])
-        means = np.stack([np.nanmean(values, axis=0) for values in (*a, *b)])
-        return inference.relabel_max_t(means, np.arange(len(means)) >= len(a))
-
 
 def _paired_rows(a: Values, b: Values) -> pd.DataFrame:
     """Columns ``(images, k)`` of one run each; images are the sample."""
@@ -194,18 +186,21 @@ def _paired_rows(a: Values, b: Values) -> pd.DataFrame:
 
 def _paired_row(a: Values, b: Values) -> dict[str, Any]:
     difference = b - a
-    estimate = inference.paired_t(difference)
+    effects = inference.d_z(difference), inference.share_greater(difference)
+    return _row(a, b, inference.paired_t(difference), *effects, _why_no_interval(a, b))
+
+
+def _row(a: Values, b: Values, found: inference.Estimate, effect: float, superiority: float, missing: str) -> dict:
     return {
         "mean_reference": _mean(a),
         "mean_other": _mean(b),
-        "difference": estimate.value,
-        "low": estimate.low,
-        "high": estimate.high,
-        "effect": inference.d_z(difference),
-        "superiority": inference.share_greater(difference),
-        "p": estimate.p,
-        "p_adjusted": np.nan,
-        "missing": _why_no_interval(a, b),
+        "difference": found.value,
+        "low": found.low,
+        "high": found.high,
+        "effect": effect,
+        "superiority": superiority,
+        "p": found.p,
+        "missing": missing,
     }
 
 
@@ -233,19 +228,9 @@ def _seed_rows(a: Sequence[Values], b: Sequence[Values]) -> pd.DataFrame:
 
 
 def _seed_row(a: Values, b: Values) -> dict[str, Any]:
-    estimate = inference.welch_t(a, b)
-    return {
-        "mean_reference": _mean(a),
-        "mean_other": _mean(b),
-        "difference": estimate.value,
-        "low": estimate.low,
-        "high": estimate.high,
-        "effect": inference.hedges_g(a, b),
-        "superiority": auc(np.concatenate([a, b]), np.arange(len(a) + len(b)) >= len(a)),
-        "p": estimate.p,
-        "p_adjusted": np.nan,
-        "missing": _why_no_seed_interval(a, b),
-    }
+    superiority = auc(np.concatenate([a, b]), np.arange(len(a) + len(b)) >= len(a))
+    effects = inference.hedges_g(a, b), superiority
+    return _row(a, b, inference.welch_t(a, b), *effects, _why_no_seed_interval(a, b))
 
 
 def _why_no_seed_interval(a: Values, b: Values) -> str:

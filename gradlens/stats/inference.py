@@ -6,19 +6,15 @@ seeds), columns are measures; NaN marks what is missing.
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Rows = NDArray[np.float64]
-# Statistics that differ by rounding only are ties.
-TIE = 1e-9
 ROUNDING = 1e-12
-CHUNK = 1 << 22
 BLOCKS = 1000
 
 
@@ -98,36 +94,6 @@ def holm(p: ArrayLike) -> Rows:
     return adjusted
 
 
-def sign_flip_max_t(difference: ArrayLike, flips: int = 2000, seed: int = 0) -> Rows:
-    """p of each column of paired differences ``(n, k)``, adjusted for the others by the largest |t| of each flip.
-
-    Under the null the sign of an image's differences is a coin toss, the same for all its measures, so
-    their correlation is kept (Westfall & Young 1993). All 2ⁿ flips where there are at most ``flips``.
-    A column's statistic Σd / √Σd² is a monotone function of its t, which stays finite.
-    """
-    columns = np.nan_to_num(np.asarray(difference, dtype=np.float64), posinf=0.0, neginf=0.0)
-    columns = _unit(columns)
-    n = len(columns)
-    exact = 2**n <= flips if n < 60 else False
-    signs = _all_signs(n) if exact else _random_signs(n, flips, np.random.default_rng(seed))
-    return _max_t_p(columns, np.ones((1, n)), signs, exact)
-
-
-def relabel_max_t(values: ArrayLike, second: ArrayLike, relabellings: int = 2000, seed: int = 0) -> Rows:
-    """p of each column of ``values (runs, k)`` for the difference between two groups of runs, adjusted like the above.
-
-    second ``(runs,)``: which runs are of the second group. Under the null the labels are arbitrary; all
-    ways to give them out are tried where there are at most ``relabellings``, so no p is below two in
-    their number for equal groups: 0.1 with three seeds each, 0.008 with five.
-    """
-    values, label = np.asarray(values, dtype=np.float64), np.asarray(second, dtype=bool)
-    columns = _unit(values - values.mean(0))
-    n, m = len(label), int(label.sum())
-    exact = math.comb(n, m) <= relabellings
-    rows = _all_labels(n, m) if exact else _random_labels(label, relabellings, np.random.default_rng(seed))
-    return _max_t_p(columns, label[None] - m / n, (row - m / n for row in rows), exact)
-
-
 def hierarchical_bootstrap(
     first: Sequence[Rows], second: Sequence[Rows], level: float = 0.95, draws: int = 1000, seed: int = 0
 ) -> tuple[Rows, Rows]:
@@ -177,51 +143,6 @@ def _spread(values: Rows) -> float:
 def _finite(values: ArrayLike) -> Rows:
     x = np.asarray(values, dtype=np.float64)
     return x[np.isfinite(x)]
-
-
-def _unit(columns: Rows) -> Rows:
-    """Columns of length one; those of zeros stay."""
-    length = np.linalg.norm(columns, axis=0)
-    return columns / np.where(length > 0, length, 1)
-
-
-def _max_t_p(columns: Rows, observed: Rows, contrasts: Iterable[Rows], exact: bool) -> Rows:
-    """Share of contrasts ``(c, n)`` whose largest statistic reaches each column's own.
-
-    A random choice counts the observed one as one more, which keeps the level.
-    """
-    if columns.shape[1] == 0:
-        return np.empty(0)
-    own = np.abs(observed @ columns)[0]
-    largest = np.concatenate([np.abs(c @ columns).max(1) for c in contrasts])
-    reached = (largest[:, None] >= own * (1 - TIE)).sum(0)
-    return np.where(own > 0, (reached + (not exact)) / (len(largest) + (not exact)), np.nan)
-
-
-def _chunks(rows: int, width: int) -> Iterator[int]:
-    size = max(1, CHUNK // max(width, 1))
-    return (min(size, rows - start) for start in range(0, rows, size))
-
-
-def _all_signs(n: int) -> Iterator[Rows]:
-    yield np.array(list(itertools.product((1.0, -1.0), repeat=n)))
-
-
-def _random_signs(n: int, rows: int, rng: np.random.Generator) -> Iterator[Rows]:
-    for size in _chunks(rows, n):
-        bits = np.unpackbits(np.frombuffer(rng.bytes(size * -(-n // 8)), np.uint8).reshape(size, -1), axis=1, count=n)
-        yield 2.0 * bits.astype(np.float64) - 1.0
-
-
-def _all_labels(n: int, m: int) -> Iterator[Rows]:
-    chosen = np.array(list(itertools.combinations(range(n), m)))
-    rows = np.zeros((len(chosen), n))
-    np.put_along_axis(rows, chosen, 1.0, axis=1)
-    yield rows
-
-
-def _random_labels(label: NDArray[np.bool_], rows: int, rng: np.random.Generator) -> Iterator[Rows]:
-    yield rng.permuted(np.tile(label.astype(np.float64), (rows, 1)), axis=1)
 
 
 def _resampled(draws: int, runs: int, rng: np.random.Generator) -> Rows:

@@ -6,6 +6,7 @@ import pytest
 from comparable import fake, row, seeds
 from refusals import refused
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
 from gradlens import compare
 from gradlens.stats.inference import hedges_g
@@ -135,7 +136,15 @@ def test_methods_are_compared_over_their_seeds():
     assert found["superiority"] == np.mean([y > x for x in means[0] for y in means[1]])
     assert any("natural 3, edge 5" in note for note in table.notes)
     assert any("4.30" in note for note in table.notes)
-    assert any("below 0.018" in note for note in table.notes)
+
+
+def test_below_five_seeds_no_p_is_adjusted():
+    few, enough = (compare({"natural": seeds("natural", n), "edge": seeds("edge", 5, 0.4)}).frame for n in (4, 5))
+    assert few["p"].notna().all()
+    assert few["p_adjusted"].isna().all()
+    exploratory = enough[enough["role"] == "exploratory"]
+    wanted = multipletests(exploratory["p"], method="holm")[1]
+    assert exploratory["p_adjusted"].to_numpy() == pytest.approx(wanted)
 
 
 def test_more_images_do_not_make_seeds():
