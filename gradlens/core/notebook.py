@@ -21,17 +21,15 @@ def in_notebook() -> bool:
 
 
 class Line:
-    """One line of a cell's output, with a bar, that is written again and again."""
+    """One line of a cell's output that is written again and again."""
 
     def __init__(self) -> None:
         self._handle: Any = None
 
-    def show(self, text: str, share: float | None = None) -> None:
-        """share: how much is done, in [0, 1]; without it there is no bar."""
+    def show(self, text: str) -> None:
         from IPython.display import HTML, display
 
-        bar = "" if share is None else f'<progress max="1" value="{share:.4f}" style="width:16em"></progress> '
-        page = HTML(f"<div>{bar}<small>{html.escape(text)}</small></div>")
+        page = HTML(f"<small>{html.escape(text)}</small>")
         if self._handle is None:
             self._handle = display(page, display_id=True)
         else:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from datetime import timedelta
 from typing import Any
 
 from rich.console import Console
@@ -26,8 +27,12 @@ def track(batches: Iterable[Any], label: str, total: int, done: int, show: bool)
         yield from batches
         return
     console = Console(stderr=True)
-    follow = _cell if in_notebook() else _bar if console.is_terminal else _lines
-    yield from follow(batches, label, total, done, console)
+    if in_notebook():
+        yield from _told(batches, label, total, done, Line().show, CELL_SECONDS)
+    elif console.is_terminal:
+        yield from _bar(batches, label, total, done, console)
+    else:
+        yield from _told(batches, label, total, done, console.print, LINE_SECONDS)
 
 
 def _bar(batches: Iterable[Any], label: str, total: int, done: int, console: Console) -> Iterator[Any]:
@@ -39,33 +44,22 @@ def _bar(batches: Iterable[Any], label: str, total: int, done: int, console: Con
             progress.advance(task, _images(item))
 
 
-def _cell(batches: Iterable[Any], label: str, total: int, done: int, console: Console) -> Iterator[Any]:
-    line, start, first, last = Line(), time.monotonic(), done, 0.0
-    line.show(f"{label}: {done:,}/{total:,} images", done / max(total, 1))
+def _told(
+    batches: Iterable[Any], label: str, total: int, done: int, say: Callable[[str], Any], every: float
+) -> Iterator[Any]:
+    """Say how far it is every so many seconds, and at the end how long it took."""
+    first, start = done, time.monotonic()
+    last = start
     for item in batches:
         yield item
         done += _images(item)
         now = time.monotonic()
-        if now - last > CELL_SECONDS:
+        if now - last > every:
             rate = (done - first) / (now - start)
-            left = f"{rate:,.1f} images/s, {max(total - done, 0) / rate:,.0f} s left"
-            line.show(f"{label}: {done:,}/{total:,} images, {left}", done / max(total, 1))
+            left = timedelta(seconds=round(max(total - done, 0) / rate))
+            say(f"{label}: {done:,}/{total:,} images, {rate:,.1f} images/s, {left} left")
             last = now
-    line.show(f"{label}: {done - first:,} images in {time.monotonic() - start:,.1f} s")
-
-
-def _lines(batches: Iterable[Any], label: str, total: int, done: int, console: Console) -> Iterator[Any]:
-    start = last = time.monotonic()
-    first = done
-    for item in batches:
-        yield item
-        done += _images(item)
-        now = time.monotonic()
-        if now - last > LINE_SECONDS:
-            rate = (done - first) / (now - start)
-            left = (total - done) / rate / 60
-            console.print(f"{label}: {done:,}/{total:,} images, {rate:,.1f} images/s, {left:.1f} min left")
-            last = now
+    say(f"{label}: {done - first:,} images in {timedelta(seconds=round(time.monotonic() - start))}")
 
 
 def _images(item: Any) -> int:

@@ -20,13 +20,10 @@ from gradlens.runs.readings import table_of
 from gradlens.session.page import run_page
 
 if TYPE_CHECKING:
-    import xarray
     from matplotlib.figure import Figure
 
     from gradlens.probes import probe as probes
     from gradlens.session.probe import Probe
-
-PIXELS = ("image", "channel", "y", "x")
 
 
 class Run(record.Run):
@@ -86,10 +83,6 @@ class Run(record.Run):
         """That table for a paper, without the explanations: a ``table`` environment for the package booktabs."""
         return table_of(self, meanings=False).to_latex()
 
-    def to_xarray(self) -> xarray.Dataset:
-        """The kept examples with named axes ``(image, channel, y, x)``, for who has xarray installed."""
-        return _named_arrays(self)
-
     def _repr_html_(self) -> str:
         return run_page(self)
 
@@ -104,32 +97,6 @@ class Run(record.Run):
         found = examples_of(self, missing)
         joined = {k: np.concatenate([self.examples[k], v]) if kept else v for k, v in found.items()}
         return replace(self, examples=joined)
-
-
-def _named_arrays(run: Run) -> xarray.Dataset:
-    """The run's examples with named axes: images and gradients ``(image, channel, y, x)``, and their rows."""
-    try:
-        import xarray
-    except ImportError:
-        raise UserError("to_xarray needs xarray, which is not installed; pip install xarray") from None
-    kept = run.examples
-    if not kept:
-        raise UserError(f"run {run.label} keeps no examples; analyze with examples=16")
-    index = kept["index"].tolist()
-    rows = run.samples.set_index("index").reindex(index)
-    gradient = kept["gradient"].astype(np.float32) * kept["scale"].astype(np.float32)[:, None, None, None]
-    variables: dict[str, Any] = {
-        "pixels": (PIXELS, kept["image"].astype(np.float32)),
-        "gradient": (PIXELS, gradient, {"units": "nats per unit pixel", "objective": "loss"}),
-        **{str(column): ("image", rows[column].to_numpy()) for column in rows},
-    }
-    channels = _channels(gradient.shape[1])
-    attributes = {"model": run.label, "data": str(run.summary.get("data")), "run": run.hash}
-    return xarray.Dataset(variables, {"image": index, "channel": channels}, attributes)
-
-
-def _channels(count: int) -> Sequence[str]:
-    return list("RGB") if count == 3 else ["gray"] if count == 1 else [str(k) for k in range(count)]
 
 
 class UnknownFigureError(UserError, AttributeError):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ import pandas as pd
 
 from gradlens.core.files import write_atomically
 from gradlens.core.processes import rank, total, world
-from gradlens.core.types import UserError
 from gradlens.data import Data
 from gradlens.data.batches import Batches
 from gradlens.models import Classifier
@@ -103,27 +101,3 @@ def write_history(path: Path, rows: list[Row]) -> None:
     """A row an epoch."""
     text = pd.DataFrame(rows).to_csv(index=False, na_rep="nan")
     write_atomically(path, lambda stream: stream.write(text.encode()))
-
-
-def tensorboard(folder: Path | None, epochs_done: int) -> Callable[[Row], None]:
-    """What writes a row of the history for TensorBoard; nothing where no folder is named.
-
-    epochs_done: of an interrupted run, whose later points are then replaced.
-    """
-    if folder is None or rank() > 0:
-        return lambda row: None
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise UserError(
-            "--tensorboard needs a package of that name; pip install tensorboard, or leave it out"
-        ) from None
-    writer = SummaryWriter(str(folder), purge_step=epochs_done + 1)
-
-    def write(row: Row) -> None:
-        for name, value in row.items():
-            if name != "epoch" and not math.isnan(value):
-                writer.add_scalar(name, value, int(row["epoch"]))
-        writer.flush()
-
-    return write

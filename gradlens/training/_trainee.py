@@ -29,7 +29,7 @@ LOG = logging.getLogger("gradlens")
 # What a checkpoint says of its network, so that it opens by itself.
 OF_CARD = ("arch", "activation", "mean", "std", "num_classes", "class_names", "preprocess")
 # What may differ between a run and its continuation.
-FREE = ("out", "tensorboard", "workers", "device", "data_dir", "test_split")
+FREE = ("out", "workers", "device", "data_dir", "test_split")
 
 
 class Trainee:

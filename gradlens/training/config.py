@@ -113,8 +113,6 @@ class TrainConfig:
     """Epochs from one evaluation under attack to the next; the last one is always evaluated."""
     eval_images: int | None = 1000
     """Images of val and of train that are evaluated."""
-    tensorboard: Path | None = None
-    """A folder for TensorBoard, beside history.csv; needs the package tensorboard."""
     workers: int = 0
     """Processes that decode images."""
     device: str = "auto"

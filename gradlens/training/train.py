@@ -20,7 +20,7 @@ from gradlens.core.seeds import image_seed, own_random_numbers, set_random_numbe
 from gradlens.core.types import Batch, Interrupted, UserError
 from gradlens.data import Data
 from gradlens.training._batches import TrainingBatches, WholeBatch
-from gradlens.training._history import Meter, Row, accuracy, tensorboard, write_history
+from gradlens.training._history import Meter, Row, accuracy, write_history
 from gradlens.training._memory import memory
 from gradlens.training._setup import open_model, open_split
 from gradlens.training._trainee import Trainee, read_state
@@ -45,15 +45,6 @@ class TrainResult:
     best: Path
     history: list[dict[str, float]]
     test: dict[str, float]
-
-    def seconds_to(self, accuracy: float, of: str = "val_pgd10") -> float:
-        """Seconds of training, without those of evaluation, until a share was first reached; NaN if it never was."""
-        seconds = 0.0
-        for row in self.history:
-            seconds += row["seconds"]
-            if row[of] >= accuracy:
-                return seconds
-        return math.nan
 
 
 def train(config: TrainConfig, resume: bool = False, progress: bool = True) -> TrainResult:
@@ -118,7 +109,6 @@ class Training:
             self._look_ahead()
         self.meter.restart()
         make_folder(config.out)
-        self._curves = tensorboard(config.tensorboard, len(self.rows))
 
     def _look_ahead(self) -> None:
         """On a first batch: whether a step is possible, and whether it will fit into the memory."""
@@ -181,7 +171,6 @@ class Training:
         weight = self.trainee.objective.weight(number)
         rate = max(g["lr"] for g in self.trainee.optimizer.param_groups)
         self.rows.append({"epoch": number, **row, **scores, "weight": weight, "lr": rate})
-        self._curves(self.rows[-1])
         self.meter = Meter()
         score = [scores["val_pgd10"] if self.config.radius else 0.0, scores["val_top1"]]
         if score > self.best:

@@ -1,21 +1,26 @@
-"""A notebook sees how far a run is in one line."""
+"""How far a run is: one line that changes in a notebook, a line now and then in a log, nothing where not asked."""
 
 import re
 
+import pytest
+
 from gradlens.core import notebook, progress
 
+ITEMS = [(k, [0] * 10, {}) for k in range(4)]
 
-def test_a_notebook_sees_one_line_that_ends_in_how_long_it_took(monkeypatch):
+
+@pytest.mark.parametrize("where", ["notebook", "log"])
+def test_it_says_how_far_it_is_and_how_long_it_took(monkeypatch, capsys, where):
     said = []
-    monkeypatch.setattr(progress, "in_notebook", lambda: True)
+    monkeypatch.setattr(progress, "in_notebook", lambda: where == "notebook")
     monkeypatch.setattr(progress, "CELL_SECONDS", -1)
-    monkeypatch.setattr(notebook.Line, "show", lambda self, text, share=None: said.append((text, share)))
-    items = [(k, [0] * 10, {}) for k in range(4)]
-    assert list(progress.track(items, "net", 40, 0, True)) == items
-    assert [share for _, share in said] == [0, 0.25, 0.5, 0.75, 1, None]
-    assert said[0][0] == "net: 0/40 images"
-    assert re.fullmatch(r"net: 20/40 images, [\d,.]+ images/s, [\d,]+ s left", said[2][0])
-    assert re.fullmatch(r"net: 40 images in [\d.]+ s", said[-1][0])
-    said.clear()
-    assert list(progress.track(items, "net", 40, 0, False)) == items
-    assert said == []
+    monkeypatch.setattr(progress, "LINE_SECONDS", -1)
+    monkeypatch.setattr(notebook.Line, "show", lambda self, text: said.append(text))
+    assert list(progress.track(ITEMS, "net", 60, 20, True)) == ITEMS
+    said += capsys.readouterr().err.splitlines()
+    assert len(said) == 5
+    assert re.fullmatch(r"net: 30/60 images, [\d,.]+ images/s, 0:00:\d\d left", said[0])
+    assert re.fullmatch(r"net: 40 images in 0:00:0\d", said[-1])
+    assert list(progress.track(ITEMS, "net", 60, 20, False)) == ITEMS
+    assert capsys.readouterr().err == ""
+    assert len(said) == 5

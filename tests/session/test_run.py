@@ -1,7 +1,6 @@
 """From a row to the image, its probe, an edit and back to a row; and the run in other forms."""
 
 import copy
-import sys
 
 import numpy as np
 import pandas as pd
@@ -179,18 +178,3 @@ def test_the_table_is_latex(run):
     assert "\\quad{}median & " in text
     assert "$\\pm$" in text
     assert all(ord(c) < 128 for c in text), {c for c in text if ord(c) > 127}
-
-
-def test_examples_have_named_axes_in_xarray(run, monkeypatch):
-    data = run.to_xarray()
-    assert data["gradient"].dims == ("image", "channel", "y", "x")
-    assert data["channel"].values.tolist() == ["R", "G", "B"]
-    l1 = np.abs(data["gradient"]).sum(("channel", "y", "x"))
-    np.testing.assert_allclose(l1, data["l1"], rtol=2e-3)
-    rows = run.samples.set_index("index")
-    assert data["l1"].values.tolist() == rows.loc[data["image"].values, "l1"].tolist()
-    with refused("no examples"):
-        gl.Run(run.samples, run.summary).to_xarray()
-    monkeypatch.setitem(sys.modules, "xarray", None)
-    with refused("pip install xarray"):
-        run.to_xarray()
