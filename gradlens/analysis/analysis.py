@@ -28,6 +28,7 @@ from gradlens.analyzers.gallery import kept_gradients
 from gradlens.core import processes
 from gradlens.core.memory import in_pieces, within_memory
 from gradlens.core.names import unknown
+from gradlens.core.stated import Stated
 from gradlens.core.types import Batch, UserError
 from gradlens.data import Data
 from gradlens.models import Classifier
@@ -63,9 +64,15 @@ class Session:
     """A model, the analyzers that watch it, their tallies and the finished batches."""
 
     def __init__(
-        self, model: Classifier, data: Data, analyzers: Sequence[Analyzer], folder: Path | None, settings: Settings
+        self,
+        model: Classifier,
+        data: Data,
+        analyzers: Sequence[Analyzer],
+        folder: Path | None,
+        settings: Settings,
+        stated: Mapping[str, Stated[Any]],
     ):
-        self.model, self.data, self.analyzers = model, data, analyzers
+        self.model, self.data, self.analyzers, self.stated = model, data, analyzers, stated
         self.folder, self.settings = folder, settings
         self.terms = contract(model, data, analyzers, settings.batch_size, settings.seed, settings.precision)
         self.finished = _finished(folder, self.terms, settings.resume)
@@ -140,6 +147,7 @@ class Session:
         provenance["protocol"] = name and protocol(name).record(self.data)
         provenance |= {
             "folded_sites": self._measured.card.folded,
+            "stated": {name: one.as_json() for name, one in self.stated.items()},
             "seconds": round(time.monotonic() - self._start, 2),
         }
         run = assemble(

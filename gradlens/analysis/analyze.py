@@ -12,10 +12,12 @@ from torch import nn
 from gradlens.analysis.analysis import Session, Settings
 from gradlens.analysis.doubts import contradictions
 from gradlens.analysis.loop import pass_on
+from gradlens.analysis.preprocessing import bound
 from gradlens.analyzers import Analyzer, choose_analyzers
 from gradlens.core import processes
 from gradlens.core.processes import Stop
 from gradlens.core.progress import track
+from gradlens.core.stated import inferred
 from gradlens.core.types import Preprocess, UserError
 from gradlens.data import Data, load_data
 from gradlens.data.batches import Batches
@@ -40,6 +42,7 @@ def analyze(
     expect_top1: tuple[float, float] | None = None,
     strict: bool = False,
     progress: bool = True,
+    preprocess: Preprocess | None = None,
 ) -> Run:
     """Measure the input gradients of a model over a data set.
 
@@ -48,11 +51,12 @@ def analyze(
     out: a folder for the run, which makes it resumable; without it nothing is written. objective:
     gradients of other registered objectives are measured beside each other. examples: how many
     images' raw gradients to keep. expect_top1: percent and tolerance, checked on 512 images before
-    the run; a suspicious accuracy is warned about, or refused where strict. Raises UserError for a
+    the run; a suspicious accuracy is warned about, or refused where strict. preprocess: goes before the
+    model's own, as one that is bound to the data does. Raises UserError for a
     user's mistake, Interrupted when stopped.
     """
     settings = Settings(batch_size, precision, seed, examples, resume, expect_top1, strict)
-    return analyze_all([model], data, analyzers, [out], settings, objective, limit, workers, progress)[0]
+    return analyze_all([model], data, analyzers, [out], settings, objective, limit, workers, progress, preprocess)[0]
 
 
 def analyze_all(
@@ -69,18 +73,20 @@ def analyze_all(
 ) -> list[Run]:
     """Several models over the same images; those with the same preprocessing share decoded batches.
 
-    preprocess replaces the models' own, as a published protocol asks for.
+    preprocess goes before the models' own, as a published protocol asks for.
     """
     sessions = []
     for model, out in zip(models, outs or [None] * len(models), strict=True):
         classifier = as_classifier(model)
-        bound = as_data(data, classifier)
-        bound = (bound.bind(preprocess) if preprocess else bound).limit(limit)
+        opened = data if isinstance(data, Data) else load_data(data)
+        pixels, stated = bound(opened, classifier, preprocess)
         chosen = choose_analyzers(analyzers, [objective] if isinstance(objective, str) else objective)
-        sessions.append(Session(classifier, bound, chosen, _output(out), settings or Settings()))
+        stated = {**getattr(classifier.card, "stated", {}), **stated}
+        sessions.append(Session(classifier, pixels.limit(limit), chosen, _output(out), settings or Settings(), stated))
     unfinished = [session for session in sessions if session.finished is None]
     _say_doubts(unfinished)
     for session in unfinished:
+        _say_inferred(session)
         session.open()
     for preprocess in dict.fromkeys(session.data.preprocess for session in unfinished):
         _measure([s for s in unfinished if s.data.preprocess == preprocess], workers, progress)
@@ -115,6 +121,13 @@ def _say_doubts(sessions: Sequence[Session]) -> None:
             logging.getLogger("gradlens").warning(note)
 
 
+def _say_inferred(session: Session) -> None:
+    """In one line what nobody stated, where a number could be another one."""
+    said = inferred({name: one for name, one in session.stated.items() if one.value is not None})
+    if said and processes.rank() == 0:
+        logging.getLogger("gradlens").warning(f"{session.model.card.name}: not stated, so taken: {said}")
+
+
 def _batches(session: Session) -> int:
     return len(Batches(session.data, session.settings.batch_size))
 
@@ -122,14 +135,6 @@ def _batches(session: Session) -> int:
 def as_classifier(model: str | Path | nn.Module) -> Classifier:
     """A Classifier as it is; a bare module only if it came through ``load_model``."""
     return model if isinstance(model, Classifier) else load_model(model)
-
-
-def as_data(data: str | Path | Data, model: Classifier) -> Data:
-    """The data as the model wants it: its own preprocessing, or the pixels as they are."""
-    data = data if isinstance(data, Data) else load_data(data)
-    if model.card.preprocess is None and data.preprocess is None and data.varies_in_size:
-        return data.bind(Preprocess())
-    return data.bind(model.card.preprocess or data.preprocess)
 
 
 def _output(out: str | Path | None) -> Path | None:

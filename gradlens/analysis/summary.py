@@ -11,7 +11,6 @@ import pandas as pd
 from gradlens.analysis.parts import Tallies
 from gradlens.analyzers import Analyzer, Summary, name_of
 from gradlens.core.names import Name, with_limits
-from gradlens.core.types import Preprocess
 from gradlens.data import Data
 from gradlens.models import Classifier, ModelCard
 from gradlens.runs.record import Run, accuracies
@@ -78,11 +77,10 @@ def _summary_of(analyzer: Analyzer, samples: pd.DataFrame, tallies: Tallies) -> 
     return analyzer.summarize(own, {n.removeprefix(prefix): t for n, t in tallies.items() if n.startswith(prefix)})
 
 
-def _side(preprocess: Preprocess | None) -> int | str | None:
+def _side(data: Data) -> int | str | None:
     """A number, as in timm's tables; ``256x128`` of a rectangle."""
-    if preprocess is None:
-        return None
-    return preprocess.size if isinstance(preprocess.size, int) else "x".join(map(str, preprocess.size))
+    sides = data.preprocess.sides if data.preprocess else data.common_sides()
+    return "x".join(str(side) for side in dict.fromkeys(sides)) if sides else None
 
 
 def _core_summary(samples: pd.DataFrame, card: ModelCard, data: Data, provenance: Mapping[str, Any]) -> dict[str, Any]:
@@ -93,7 +91,7 @@ def _core_summary(samples: pd.DataFrame, card: ModelCard, data: Data, provenance
         "model": card.name,
         "data": data.name,
         "images": len(samples),
-        "img_size": _side(preprocess),
+        "img_size": _side(data),
         **accuracies(samples),
         "top5": 100 * float((samples["rank_of_label"] < 5).mean()) if known else np.nan,
         "param_count": round(provenance["model"]["param_count"] / 1e6, 4),

@@ -48,7 +48,7 @@ def _of_data(data: Data) -> dict[str, Any]:
     sample, bad, start = data.limit(SAMPLE), [], time.perf_counter()
     for index in sample.indices:
         try:
-            data.source.open(int(index))
+            data.image(int(index))
         except UnreadableError as error:
             bad.append(str(error))
     rate = len(sample) / (time.perf_counter() - start)
@@ -57,6 +57,7 @@ def _of_data(data: Data) -> dict[str, Any]:
     return {
         "data": f"{data.name}: {len(data):,} images, {len(classes):,} classes",
         "class order": order,
+        **({"preprocessing": str(data.preprocess)} if data.preprocess else {}),
         "decoding": f"{rate:,.0f} images/s a core: a model that measures R images/s needs R / {rate:,.0f} workers (-j)",
         "first image": f"{data.path(int(data.indices[0]))}, label {int(data.labels[0])}",
         **({"notes": "; ".join(data.notes)} if data.notes else {}),

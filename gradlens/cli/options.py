@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from tyro.conf import Positional, UseAppendAction, arg
 
 from gradlens.core.files import check_checkpoint
-from gradlens.core.names import first_twice, parse_spec, split_specs
+from gradlens.core.names import as_arguments, first_twice, parse_spec, split_specs
 from gradlens.core.types import UserError
 
 if TYPE_CHECKING:
@@ -34,9 +34,28 @@ class Common:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelOptions:
+class PreprocessOptions:
+    img_size: str | None = None
+    """Side of the images in pixels, or height x width: 64, 256x128; else the checkpoint's, else the architecture's."""
+    crop_pct: float | None = None
+    """Share of the resized picture that is kept, as timm's: 0.875; 1 keeps all of its shorter side."""
+    interpolation: str | None = None
+    """bilinear, bicubic, nearest, …"""
+
+    @property
+    def stated(self) -> dict[str, Any]:
+        """The parts of a ``Preprocess`` that are given."""
+        size = None if self.img_size is None else _sides(self.img_size)
+        parts = {"size": size, "crop_pct": self.crop_pct, "interpolation": self.interpolation}
+        return {name: value for name, value in parts.items() if value is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions(PreprocessOptions):
     arch: str | None = None
     """Architecture of a checkpoint that does not name its own: a timm name, wrn_28_10:widen=2, module:callable."""
+    arch_kwargs: str | None = None
+    """Its arguments: img_size=64,patch_size=8"""
     activation: str | None = None
     """Swap the activations before loading the weights: gelu, silu, softplus, …"""
     weights: str = "auto"
@@ -58,8 +77,11 @@ class ModelOptions:
         check_checkpoint(spec)
         from gradlens.models import load_model
 
-        options = {f.name: getattr(self, f.name) for f in dataclasses.fields(ModelOptions)}
-        return load_model(spec, **{**options, "normalized": self.normalized or None})
+        plain = ("arch", "activation", "weights", "mean", "std", "num_classes", "device", "trust_pickle")
+        given = {**{name: getattr(self, name) for name in plain}, "normalized": self.normalized or None}
+        arguments = as_arguments(self.arch_kwargs or "")
+        stated = {"preprocess": self.stated, "arch_kwargs": arguments}
+        return load_model(spec, **given, **{name: value for name, value in stated.items() if value})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,6 +182,14 @@ def label_of(checkpoint: str) -> str:
     """A checkpoint's file name without its endings; a name without its prefix and parameters."""
     last = [part for part in Path(checkpoint).name.split(":") if "=" not in part][-1]
     return Path(last.removesuffix(".tar")).stem if ":" not in checkpoint else last
+
+
+def _sides(text: str) -> int | tuple[int, ...]:
+    try:
+        sides = tuple(int(part) for part in text.replace("×", "x").split("x"))
+    except ValueError:
+        raise UserError(f"--img-size {text} is no size; give a side, 64, or height x width, 256x128") from None
+    return sides[0] if len(sides) == 1 else sides
 
 
 def indices(text: str) -> list[int]:

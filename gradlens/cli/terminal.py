@@ -23,7 +23,8 @@ def print_runs(runs: Sequence[Run], folders: Sequence[Path]) -> None:
     from gradlens.runs.readings import STEP, readings
 
     console = Console()
-    title = f"{runs[0].summary['data']}, {runs[0].summary['images']:,} images, ± 95 % intervals"
+    sizes = " and ".join(dict.fromkeys(f"{run.summary.get('img_size')} px" for run in runs))
+    title = f"{runs[0].summary['data']}, {runs[0].summary['images']:,} images at {sizes}, ± 95 % intervals"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     table.add_column("", no_wrap=True)
     for run in runs:

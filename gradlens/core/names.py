@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import difflib
 import math
@@ -91,6 +92,17 @@ def parse_spec(spec: str) -> tuple[str, dict[str, str]]:
             raise UserError(f"'{part}' in '{spec}' has no value; write {name}:{key}=VALUE")
         parameters[key.strip()] = value.strip()
     return name.strip(), parameters
+
+
+def as_arguments(text: str) -> dict[str, Any]:
+    """``img_size=32,depths=(1,1,1,1),act=gelu`` → Python values; a bare word is a string."""
+    try:
+        keywords = getattr(ast.parse(f"f({text})", mode="eval").body, "keywords", [])
+        return {
+            str(k.arg): k.value.id if isinstance(k.value, ast.Name) else ast.literal_eval(k.value) for k in keywords
+        }
+    except (SyntaxError, ValueError):
+        raise UserError(f"arguments '{text}' are not understood; write img_size=32,depths=(1,1,1,1)") from None
 
 
 def split_specs(text: str) -> list[str]:

@@ -14,8 +14,11 @@ from PIL import Image
 from torch import Tensor
 
 from gradlens.core.types import Batch, Preprocess, UserError, check_images, digest
-from gradlens.data._pixels import UnreadableError, image_transform
+from gradlens.data._pixels import Arrays, UnreadableError, image_transform
 from gradlens.data._store import SPLIT_FOLDERS
+
+# How many pictures are looked at to tell whether all have one size.
+LOOKED_AT = 64
 
 
 @runtime_checkable
@@ -88,6 +91,25 @@ class Data:
     def varies_in_size(self) -> bool:
         """Whether its pictures need a Preprocess before they can be stacked."""
         return self.source.varies_in_size
+
+    @property
+    def as_given(self) -> bool:
+        """Whether its images are arrays, which are taken as the model's input."""
+        return isinstance(self.source, Arrays)
+
+    def common_sides(self) -> tuple[int, int] | None:
+        """Height and width of its pictures where all that are looked at have the same; None where not."""
+        found: set[tuple[int, int]] = set()
+        for index in self.indices[np.unique(np.linspace(0, len(self) - 1, LOOKED_AT).astype(int))]:
+            try:
+                picture = self.source.open(int(index))
+            except UnreadableError:
+                continue
+            width, height = picture.size if isinstance(picture, Image.Image) else tuple(picture.shape[:-3:-1])
+            found.add((height, width))
+            if len(found) > 1:
+                return None
+        return next(iter(found), None)
 
     @property
     def folders(self) -> tuple[Path, ...]:

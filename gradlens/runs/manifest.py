@@ -2,7 +2,8 @@
 
 [natural]                      # the label
 path = "natural.pth.tar"       # below this file, or timm:NAME, …
-arch = "resnet50"              # and weights, activation, mean, std, normalized, num_classes
+arch = "resnet50"              # and arch_kwargs, weights, activation, mean, std, normalized, num_classes,
+                               # img_size, crop_pct, interpolation
 group = "baselines"
 color = "#0072B2"
 published_top1 = 76.1          # checked before a run
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,9 @@ from gradlens.core.types import UserError
 if TYPE_CHECKING:
     from gradlens.runs.record import Run
 
-LOADING = ("arch", "activation", "weights", "mean", "std", "normalized", "num_classes")
+LOADING = ("arch", "arch_kwargs", "activation", "weights", "mean", "std", "normalized", "num_classes")
+# timm's names → the parts of a Preprocess.
+PREPROCESSING = {"img_size": "size", "crop_pct": "crop_pct", "interpolation": "interpolation"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +36,10 @@ class Entry:
     label: str
     path: str
     arch: str | None = None
+    arch_kwargs: Mapping[str, Any] | None = None
+    img_size: int | tuple[int, ...] | None = None
+    crop_pct: float | None = None
+    interpolation: str | None = None
     activation: str | None = None
     weights: str | None = None
     mean: tuple[float, ...] | None = None
@@ -48,13 +55,19 @@ class Entry:
     @property
     def loading(self) -> dict[str, Any]:
         """The arguments of ``load_model`` that the manifest states."""
-        return {name: getattr(self, name) for name in LOADING if getattr(self, name) is not None}
+        stated = {part: getattr(self, name) for name, part in PREPROCESSING.items()}
+        loading = {**{name: getattr(self, name) for name in LOADING}, "preprocess": _known(stated) or None}
+        return _known(loading)
 
     @property
     def display(self) -> dict[str, Any]:
         """What figures and tables show of it."""
         shown = {name: getattr(self, name) for name in ("label", "group", "order", "color", "marker", "published_top1")}
-        return {name: value for name, value in shown.items() if value is not None}
+        return _known(shown)
+
+
+def _known(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def read_manifest(path: str | Path) -> list[Entry]:

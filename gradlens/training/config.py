@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-import ast
 import dataclasses
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gradlens.core.names import as_number, unknown
+from gradlens.core.names import as_arguments, as_number, unknown
 from gradlens.core.types import UserError
 
 SCHEDULES = ("cosine", "poly", "tanh", "constant")
@@ -161,11 +160,7 @@ class TrainConfig:
     @property
     def kwargs(self) -> dict[str, Any]:
         """``arch_kwargs`` as Python values."""
-        try:
-            keywords = getattr(ast.parse(f"f({self.arch_kwargs})", mode="eval").body, "keywords", [])
-            return {str(k.arg): ast.literal_eval(k.value) for k in keywords}
-        except (SyntaxError, ValueError):
-            raise UserError(f"arch_kwargs '{self.arch_kwargs}' is not understood; write img_size=32,depth=2") from None
+        return as_arguments(self.arch_kwargs)
 
     def provenance(self) -> dict[str, Any]:
         """The fields as plain values."""
