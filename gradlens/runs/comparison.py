@@ -41,8 +41,8 @@ ON_IMAGES = (
     "one checkpoint each: this compares two models, not two ways to train; for methods give groups of 5 seeds",
 )
 ON_SEEDS = (
-    "±: half of the 95 % Welch t interval over training seeds, for these images; with new images: hierarchical "
-    "bootstrap over seeds and images, too narrow with few seeds; g: the difference in standard deviations of the seeds",
+    "±: half of the 95 % Welch t interval over training seeds, for these very images; with new images: t interval of "
+    "seeds crossed with images; g: the difference in standard deviations of the seeds",
 )
 Runs = Sequence[Run] | Mapping[str, Run | Sequence[Run]]
 
@@ -70,7 +70,7 @@ def compare(
     ``frame`` holds a row a measure and comparison: column, role, reference, other, n (images),
     mean_reference, mean_other, difference (other − reference), low, high, effect (paired d_z, or Hedges'
     g over seeds), superiority (P(other > reference), ties one half), p, p_adjusted, missing; for
-    methods also seeds_reference, seeds_other, boot_low, boot_high (hierarchical bootstrap over seeds
+    methods also seeds_reference, seeds_other, crossed_low, crossed_high (t over seeds
     and images). Raises UserError for runs that did not measure the same thing.
     """
     groups = _groups(runs)
@@ -201,7 +201,7 @@ def _printed(frame: pd.DataFrame) -> pd.DataFrame:
         cells = [row["column"], number(row["mean_reference"], digits), number(row["mean_other"], digits)]
         cells.append(number(row["difference"], digits) + (f" ± {number(half, digits)}" if np.isfinite(half) else ""))
         if seeds:
-            cells += [_interval(row["boot_low"], row["boot_high"], digits), number(row["effect"], 2)]
+            cells += [_interval(row["crossed_low"], row["crossed_high"], digits), number(row["effect"], 2)]
         else:
             cells += [number(row["effect"], 2), number(row["superiority"], 2)]
         rows.append([*cells, _p(row["p_adjusted"]), *([row["verdict"] or NOTHING] if "verdict" in row else [])])

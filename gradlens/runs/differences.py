@@ -220,10 +220,10 @@ def _seed_rows(a: Sequence[Values], b: Sequence[Values]) -> pd.DataFrame:
     divisor = np.where(counts > 0, counts, np.nan)
     means = [np.stack([np.nansum(values, axis=0) / divisor for values in group]) for group in (a, b)]
     rows = pd.DataFrame([_seed_row(x, y) for x, y in zip(means[0].T, means[1].T, strict=True)])
-    low, high = inference.hierarchical_bootstrap(a, b)
+    found = inference.crossed_t(a, b)
     absent = rows["missing"] != ""
-    rows.insert(5, "boot_low", np.where(absent, np.nan, low))
-    rows.insert(6, "boot_high", np.where(absent, np.nan, high))
+    rows.insert(5, "crossed_low", np.where(absent, np.nan, [one.low for one in found]))
+    rows.insert(6, "crossed_high", np.where(absent, np.nan, [one.high for one in found]))
     return rows.assign(seeds_reference=len(a), seeds_other=len(b))
 
 

@@ -15,7 +15,6 @@ from numpy.typing import ArrayLike, NDArray
 
 Rows = NDArray[np.float64]
 ROUNDING = 1e-12
-BLOCKS = 1000
 
 
 class Estimate(NamedTuple):
@@ -94,39 +93,45 @@ def holm(p: ArrayLike) -> Rows:
     return adjusted
 
 
-def hierarchical_bootstrap(
-    first: Sequence[Rows], second: Sequence[Rows], level: float = 0.95, draws: int = 1000, seed: int = 0
-) -> tuple[Rows, Rows]:
-    """Percentile interval ``(low (k,), high (k,))`` of the difference of means of two groups of runs.
+def crossed_t(first: Sequence[Rows], second: Sequence[Rows], level: float = 0.95) -> list[Estimate]:
+    """Difference of the means of two groups of runs, of whose seeds and images both are samples; one for each column.
 
-    first: an array ``(images, k)`` a run, second alike on the same images. A draw takes runs with
-    replacement in each group, and images with replacement once for all runs, since they share them;
-    images that miss a column in any run are left out of it. Beyond 1,000 images they are drawn in so
-    many random blocks, which vary as much. It speaks of new seeds and new images, where t on the
-    seeds' means speaks of new seeds only. With few seeds it is too narrow: a variance from s of them
-    is short by the factor (s − 1) / s, and percentiles do not know of t's tails.
+    first: an array ``(images, k)`` a run, second alike on the same images; an image that any run lacks is left
+    out of its column. ``V = V_seed + V_image − V_residual``, no less than either, with Satterthwaite's degrees
+    of freedom. It speaks of new seeds and new images, where Welch's t on the seeds' means speaks of new seeds
+    only. Needs two seeds a group and two images. Covers 93 to 97 % with 5 or 10 seeds.
     """
-    known = np.asarray(np.logical_and.reduce([np.isfinite(run) for run in (*first, *second)]))
-    if min(len(first), len(second)) < 2 or len(known) < 2:
-        return np.full(known.shape[1], np.nan), np.full(known.shape[1], np.nan)
-    rng = np.random.default_rng(seed)
-    order, blocks = rng.permutation(len(known)), min(len(known), BLOCKS)
-    weight = rng.multinomial(blocks, np.full(blocks, 1 / blocks), size=draws).astype(np.float64)
-    counts = weight @ _block_sums(known.astype(np.float64), order, blocks)
-    means = []
-    for group in (first, second):
-        sums = [weight @ _block_sums(np.where(known, run, 0.0), order, blocks) for run in group]
-        means.append(np.einsum("dr,rdk->dk", _resampled(draws, len(group), rng), sums))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        difference = (means[1] - means[0]) / counts
-    low, high = np.quantile(difference, ((1 - level) / 2, (1 + level) / 2), axis=0)
-    return low, high
+    groups = [np.stack(group) for group in (first, second)]
+    known = np.logical_and.reduce([np.isfinite(group).all(0) for group in groups])
+    return [_crossed([group[:, rows, k] for group in groups], level) for k, rows in enumerate(known.T)]
 
 
-def _block_sums(values: Rows, order: NDArray[np.int64], blocks: int) -> Rows:
-    """Sums ``(blocks, k)`` over the rows, dealt out in this order as evenly as they go."""
-    starts = np.arange(blocks) * len(order) // blocks
-    return np.add.reduceat(values[order], starts, axis=0)
+def _crossed(groups: Sequence[Rows], level: float) -> Estimate:
+    """Of one column: a group is ``(seeds, images)``."""
+    from scipy.stats import t
+
+    images = groups[0].shape[1]
+    value = float(groups[1].mean() - groups[0].mean()) if images else math.nan
+    if min(images, *map(len, groups)) < 2:
+        return Estimate(value, math.nan, math.nan, math.nan)
+    over_images = groups[1].mean(0) - groups[0].mean(0)
+    parts = [(_spread(over_images) ** 2 / images, images - 1)]
+    residual = []
+    for group in groups:
+        seeds, own = len(group), group.mean(1)
+        parts.append((_spread(own) ** 2 / seeds, seeds - 1))
+        freedom = (seeds - 1) * (images - 1)
+        rest = group - own[:, None] - group.mean(0) + group.mean()
+        # What both of the others hold: the noise of one image under one seed.
+        residual.append((float((rest**2).sum()) / freedom / seeds / images, freedom))
+    of_images, of_seeds = parts[0][0], parts[1][0] + parts[2][0]
+    variance = max(of_images + of_seeds - sum(v for v, _ in residual), of_images, of_seeds)
+    if not variance > 0:
+        return Estimate(value, math.nan, math.nan, math.nan)
+    degrees = variance**2 / sum(v**2 / f for v, f in parts + residual)
+    error = math.sqrt(variance)
+    half = float(t.ppf((1 + level) / 2, degrees)) * error
+    return Estimate(value, value - half, value + half, float(2 * t.sf(abs(value) / error, degrees)))
 
 
 def equal(values: ArrayLike) -> bool:
@@ -143,8 +148,3 @@ def _spread(values: Rows) -> float:
 def _finite(values: ArrayLike) -> Rows:
     x = np.asarray(values, dtype=np.float64)
     return x[np.isfinite(x)]
-
-
-def _resampled(draws: int, runs: int, rng: np.random.Generator) -> Rows:
-    """How often each run is taken when as many are drawn with replacement, over their number."""
-    return rng.multinomial(runs, np.full(runs, 1 / runs), size=draws) / runs

@@ -132,7 +132,7 @@ def test_methods_are_compared_over_their_seeds():
     assert (found["seeds_reference"], found["seeds_other"]) == (3, 5)
     assert found["effect"] == pytest.approx(hedges_g(*means))
     assert found["effect"] > 0
-    assert found["boot_low"] < found["difference"] < found["boot_high"]
+    assert found["crossed_low"] < found["difference"] < found["crossed_high"]
     assert found["superiority"] == np.mean([y > x for x in means[0] for y in means[1]])
     assert any("natural 3, edge 5" in note for note in table.notes)
     assert any("4.30" in note for note in table.notes)
@@ -158,7 +158,7 @@ def test_a_single_seed_has_means_and_a_reason():
     table = compare({"natural": [fake("natural")], "edge": seeds("edge", 3)})
     found = row(table, "l1")
     assert np.isfinite([found["mean_reference"], found["difference"]]).all()
-    assert np.isnan([found["low"], found["p"], found["boot_low"], found["effect"], found["p_adjusted"]]).all()
+    assert np.isnan([found["low"], found["p"], found["crossed_low"], found["effect"], found["p_adjusted"]]).all()
     assert "2 runs a group, and a claim 5 (t = 2.78" in table.missing["l1"]
 
 
