@@ -16,7 +16,7 @@ import safetensors.torch
 import timm
 import torch
 import torchvision
-from plain_numbers import IMAGENET, WAYS, Case, arguments, check, rows, saved, small, timms
+from plain_numbers import IMAGENET, WAYS, Case, arguments, check, saved, small, timms
 from refusals import refused
 from torch import nn
 
@@ -141,13 +141,10 @@ RIGHT = {
     "safetensors": sorted_safetensors,
 }
 
-# Known to be wrong or refused still: each must come to the plain framework's number, or to one line.
-OPEN = {"bn_eps", "model_kwargs beside --arch", "MAE", "transform_input", "PyTorch's example", "safetensors"}
-
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("kind", rows(RIGHT, OPEN))
+@pytest.mark.parametrize("kind", RIGHT)
 def test_the_plain_frameworks_number(tmp_path, kind, way):
     check(RIGHT[kind](tmp_path), way)
 
