@@ -68,9 +68,14 @@ def settled(name: str, *candidates: Stated[Value] | None) -> Stated[Value] | Non
 
 def inferred(stated: Mapping[str, Stated[Any]]) -> str:
     """What nobody stated, in one line, together by where it comes from; empty where all was stated."""
+    return said(stated, Rank.DEFAULT)
+
+
+def said(stated: Mapping[str, Stated[Any]], rank: Rank) -> str:
+    """What comes from one kind of source, in one line."""
     places: dict[str, list[str]] = {}
     for name, one in stated.items():
-        if one.rank is Rank.DEFAULT:
+        if one.rank is rank:
             places.setdefault(one.where, []).append(f"{name.replace('_', ' ')} {_short(one.value)}")
     return "; ".join(f"{', '.join(names)} ({where})" if where else ", ".join(names) for where, names in places.items())
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,36 +19,39 @@ import torch
 from torch import Tensor, nn
 
 from gradlens.core.files import write_atomically
+from gradlens.core.names import unknown
 from gradlens.core.types import UserError
 from gradlens.models._opening import Opened, open_checkpoint
-from gradlens.models._wrappings import State, Weights, unwrap
+from gradlens.models._wrappings import State, Weights, average_in, unwrap
+from gradlens.models.architectures import crop_pct, torchvisions
 
 Fields = dict[str, Any]
 
-# Where a dictionary keeps its raw weights → where it keeps their moving average.
-NESTED = {
-    "state_dict": "state_dict_ema",
-    "model": "model_ema",
-    "model_state_dict": "ema_state_dict",
-    "net": "ema",
-}
+# Where training scripts keep the weights, the most telling first; another key counts where it is the only one.
+WEIGHTS = ("state_dict", "model", "model_state_dict", "net", "model_state", "weights", "params", "network", "module")
+# The normalisation of MAE's and of PyTorch's training scripts, which state no other.
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+# MAE's two ways to pool, in timm's words.
+POOLED = {True: "avg", False: "token"}
 
 
 @dataclass(frozen=True)
 class Checkpoint:
     """A file's weights and what it says about them; ``None`` where it says nothing.
 
-    module is the network itself where a trusted pickle held one; class_name is what the file calls
-    its network without saying how to build it; preprocess are the parts of a ``Preprocess`` it states.
+    sets are its weights by the key they are kept under, main the key of the usual ones; module is the network
+    itself where a trusted pickle held one; class_name is what the file calls its network without saying how to
+    build it; preprocess are the parts of a ``Preprocess`` it states, and where says as whose file it is read.
     """
 
     path: str
     layout: str
     sha256: str
-    raw: Weights | None
-    ema: Weights | None = None
+    sets: dict[str, Weights]
+    main: str
     arch: str | None = None
     arch_kwargs: dict[str, Any] = field(default_factory=dict)
+    where: str = "its file"
     class_name: str | None = None
     module: nn.Module | None = None
     activation: str | None = None
@@ -58,9 +62,43 @@ class Checkpoint:
     preprocess: dict[str, Any] = field(default_factory=dict)
 
     @property
+    def weights(self) -> Weights:
+        """The usual ones."""
+        return self.sets[self.main]
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        """Key → ``raw``, ``ema``, ``swa`` or ``average``, of every set of weights with the names of the usual ones."""
+        names = self.weights.bare.state.keys()
+        alike = [key for key, held in self.sets.items() if held.bare.state.keys() == names]
+        said = {key: average_in(key) or ("average" if self.sets[key].counted else None) for key in alike}
+        # Where the other one says that it is the raw one, or none of the average, this one is the average.
+        usual = "average" if "raw" in said.values() and not {"ema", "swa", "average"} & set(said.values()) else "raw"
+        return {key: kind or (usual if key == self.main else "raw") for key, kind in said.items()}
+
+    @property
     def stripped(self) -> tuple[str, ...]:
         """The prefixes that stood before every name of its weights."""
-        return next((w.bare.prefixes for w in (self.raw, self.ema) if w), ())
+        return self.weights.bare.prefixes
+
+    def choose(self, asked: str) -> str:
+        """The key of the weights for ``auto``, ``raw``, ``ema`` or a key; UserError where several could be meant."""
+        if asked in self.sets:
+            return asked
+        kinds = self.kinds
+        averages = [key for key, kind in kinds.items() if kind != "raw"]
+        raw = [key for key in kinds if key not in averages]
+        found = {"raw": raw, "ema": averages, "auto": averages or raw}.get(asked)
+        if found is None:
+            if any(key.startswith(f"{asked}.") for key in self.weights.bare.state):
+                return self.main
+            raise UserError(unknown(f"weights in {self.path}:", asked, ["auto", *self.sets]))
+        if not found:
+            held = ", ".join(f"{key or 'its own'} ({kind})" for key, kind in kinds.items())
+            raise UserError(f"{self.path} holds no {asked} weights, but {held}; use --weights auto")
+        if len(found) > 1 and not (self.main in found and self.main in WEIGHTS):
+            raise UserError(f"{self.path} holds weights as {' and as '.join(found)}; give --weights {found[0]}, say")
+        return self.main if self.main in found else found[0]
 
     @property
     def states_activation(self) -> bool:
@@ -82,10 +120,12 @@ def read_checkpoint(path: str | Path, trust_pickle: bool = False) -> Checkpoint:
         raise UserError(
             f"{path} holds a {type(opened.content).__name__}; wanted a dictionary of tensors: save model.state_dict()"
         )
-    sets = {kind: _weights(opened.file, fields.get(kind)) for kind in ("raw", "ema")}
-    if not any(sets.values()):
-        raise UserError(f"{path} holds no weights; wanted a dictionary of tensors: save model.state_dict()")
-    return Checkpoint(path=str(path), sha256=sha256_of(opened.file), **{**fields, **sets})
+    sets = {key: _weights(opened.file, state) for key, state in fields.pop("sets").items()}
+    known = [key for key in WEIGHTS if key in sets]
+    main = known[0] if known else max(sets, key=lambda key: len(sets[key].bare.state))
+    checkpoint = Checkpoint(path=str(path), sha256=sha256_of(opened.file), sets=sets, main=main, **fields)
+    _check_finite(checkpoint)
+    return checkpoint
 
 
 def save_checkpoint(path: str | Path, state: State, *, arch: str, **described: Any) -> None:
@@ -105,17 +145,23 @@ def sha256_of(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _weights(file: Path, state: Any) -> Weights | None:
-    if state is None:
-        return None
+def _weights(file: Path, state: Any) -> Weights:
+    # What a layer keeps beside its tensors (_extra_state) is not for us to load.
+    if isinstance(state, Mapping):
+        state = {key: value for key, value in state.items() if not str(key).endswith("_extra_state")}
     _check_names(file, state)
     _check_size(file, state)
-    bad = next((k for k, v in state.items() if v.is_floating_point() and not bool(v.isfinite().all())), None)
-    if bad is not None:
-        raise UserError(
-            f"{file}: weights '{bad}' are not finite (NaN or infinity): training diverged; use an earlier checkpoint"
-        )
-    return unwrap(dict(state))
+    return unwrap(state)
+
+
+def _check_finite(checkpoint: Checkpoint) -> None:
+    for state in (checkpoint.sets[key].forms[0].state for key in checkpoint.kinds):
+        bad = next((k for k, v in state.items() if v.is_floating_point() and not bool(v.isfinite().all())), None)
+        if bad is not None:
+            raise UserError(
+                f"{checkpoint.path}: weights '{bad}' are not finite (NaN or infinity): training diverged; use an "
+                "earlier checkpoint"
+            )
 
 
 def _check_names(file: Path, state: Any) -> None:
@@ -149,10 +195,10 @@ def _own(opened: Opened) -> Fields | None:
     content = opened.content
     if not _has(content, "gradlens"):
         return None
+    average = {"ema": content["ema"]} if content.get("ema") else {}
     return {
         "layout": "gradlens checkpoint",
-        "raw": content.get("state_dict"),
-        "ema": content.get("ema") or None,
+        "sets": {"state_dict": content.get("state_dict"), **average},
         "arch": content.get("arch"),
         "arch_kwargs": dict(content.get("arch_kwargs", {})),
         "activation": content.get("activation"),
@@ -168,8 +214,9 @@ def _pickled_module(opened: Opened) -> Fields | None:
     """Only a trusted file gets this far with a module."""
     if not isinstance(opened.content, nn.Module):
         return None
-    compiled = isinstance(opened.content, torch.jit.ScriptModule)
-    return _of_module("TorchScript archive" if compiled else "pickled module", opened.content)
+    module = _unwrapped(opened.content)
+    layout = "TorchScript archive" if isinstance(module, torch.jit.ScriptModule) else "pickled module"
+    return {"layout": layout, "sets": {"": module.state_dict()}, "module": module}
 
 
 def _hugging_face(opened: Opened) -> Fields | None:
@@ -180,9 +227,9 @@ def _hugging_face(opened: Opened) -> Fields | None:
     names = config.get("label_names") or how.get("label_names") or ()
     return {
         "layout": "Hugging Face folder",
-        "raw": opened.content,
+        "sets": {"": opened.content},
         "arch": config.get("architecture"),
-        "arch_kwargs": dict(config.get("model_args") or {}),
+        "arch_kwargs": _without_none({"global_pool": config.get("global_pool"), **(config.get("model_args") or {})}),
         "mean": floats(how.get("mean")),
         "std": floats(how.get("std")),
         "num_classes": config.get("num_classes") or how.get("num_classes"),
@@ -191,47 +238,48 @@ def _hugging_face(opened: Opened) -> Fields | None:
     }
 
 
-def _lightning(opened: Opened) -> Fields | None:
+def _training(opened: Opened) -> Fields | None:
+    """timm's train.py, DeiT, MAE, Lightning, MadryLab and most scripts: weights under keys, arguments beside."""
     content = opened.content
-    if not _has(content, "pytorch-lightning_version") or not _holds_weights(content, "state_dict"):
+    sets = _sets(content) if isinstance(content, Mapping) else {}
+    if not sets:
         return None
-    return {"layout": "Lightning checkpoint", "raw": content["state_dict"]}
-
-
-def _madry_lab(opened: Opened) -> Fields | None:
-    """The network, the attacker with a copy of it, and a normaliser, each under its own name."""
-    weights = opened.content.get("model") if isinstance(opened.content, Mapping) else None
-    if not isinstance(weights, Mapping) or not any("normalizer.new_mean" in str(k) for k in weights):
-        return None
-    return {"layout": "MadryLab checkpoint", "raw": weights}
-
-
-def _nested(opened: Opened) -> Fields | None:
-    """timm's train.py, DeiT, MAE, ARES and most training scripts: weights under a key, arguments beside."""
-    content = opened.content
-    key = next((k for k in NESTED if _holds_weights(content, k)), None)
-    if key is None:
-        return None
-    layout = f"dictionary with '{key}'"
-    if isinstance(content[key], nn.Module):
-        return _of_module(layout, content[key])
-    average = content.get(NESTED[key])
-    return {"layout": layout, "raw": content[key], "ema": average or None, **_arguments(content)}
+    key = next((k for k in WEIGHTS if k in sets), next(iter(sets)))
+    if _has(content, "pytorch-lightning_version"):
+        return {"layout": "Lightning checkpoint", "sets": sets}
+    madrys = key == "model" and any("normalizer.new_mean" in str(k) for k in sets[key])
+    module = {"module": _unwrapped(content[key])} if isinstance(content.get(key), nn.Module) else {}
+    said = {} if madrys else _arguments(content)
+    return {"layout": "MadryLab checkpoint" if madrys else f"dictionary with '{key}'", "sets": sets, **said, **module}
 
 
 def _bare(opened: Opened) -> Fields | None:
-    return {"layout": "state dict", "raw": opened.content} if isinstance(opened.content, Mapping) else None
+    return {"layout": "state dict", "sets": {"": opened.content}} if isinstance(opened.content, Mapping) else None
 
 
-LAYOUTS: tuple[Callable[[Opened], Fields | None], ...] = (
-    _own,
-    _pickled_module,
-    _hugging_face,
-    _lightning,
-    _madry_lab,
-    _nested,
-    _bare,
-)
+LAYOUTS: tuple[Callable[[Opened], Fields | None], ...] = (_own, _pickled_module, _hugging_face, _training, _bare)
+
+
+def _sets(content: Mapping, place: str = "") -> dict[str, Mapping]:
+    """Every dictionary of tensors, and every module's, by its key; also one that lies two keys deeper."""
+    found: dict[str, Mapping] = {}
+    for key, value in content.items():
+        held = _unwrapped(value).state_dict() if isinstance(value, nn.Module) else value
+        if not isinstance(held, Mapping) or str(key).endswith("_extra_state"):
+            continue
+        tensors = [isinstance(part, Tensor) for part in held.values()]
+        # Under a telling key a stray entry is a mistake to be named; elsewhere, a result among others.
+        if tensors and (any(tensors) if key in WEIGHTS else all(tensors)):
+            found[f"{place}{key}"] = held
+        elif place.count(".") < 2:
+            found |= _sets(held, f"{place}{key}.")
+    return found
+
+
+def _unwrapped(module: nn.Module) -> nn.Module:
+    while isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        module = module.module
+    return module
 
 
 def floats(values: Any) -> tuple[float, ...] | None:
@@ -242,36 +290,86 @@ def _has(content: Any, key: str) -> bool:
     return isinstance(content, Mapping) and key in content
 
 
-def _holds_weights(content: Any, key: str) -> bool:
-    return _has(content, key) and isinstance(content[key], Mapping | nn.Module)
+def _without_none(given: Mapping) -> Fields:
+    return {k: v for k, v in given.items() if v is not None and v != ""}
 
 
 def _arguments(content: Mapping) -> Fields:
-    """What timm's arguments say. ``args.model`` is a name that can be built; ``arch`` alone may be a class."""
+    """What the training's arguments say. ``args.model`` is a name that can be built; ``arch`` alone may be a class."""
     given = content.get("args")
     args = vars(given) if isinstance(given, argparse.Namespace) else given if isinstance(given, Mapping) else {}
-    name = args.get("model")
+    name = args["model"] if isinstance(args.get("model"), str) else None
+    script = next(filter(None, (read(name, args, content) for read in SCRIPTS)), {})
+    mean, std = IMAGENET if script else (args.get("mean"), args.get("std"))
     return {
-        "arch": name if isinstance(name, str) else None,
-        "arch_kwargs": dict(args.get("model_kwargs") or {}),
+        "arch": name,
+        "arch_kwargs": _building(args),
         "class_name": content["arch"] if isinstance(content.get("arch"), str) else None,
-        "mean": floats(args.get("mean")),
-        "std": floats(args.get("std")),
-        "num_classes": args.get("num_classes"),
+        "mean": floats(mean),
+        "std": floats(std),
+        "num_classes": args.get("num_classes") or args.get("nb_classes"),
         "preprocess": _preprocess(args),
+        **script,
     }
 
 
-def _of_module(layout: str, module: nn.Module) -> Fields:
-    while isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
-        module = module.module
-    return {"layout": layout, "raw": module.state_dict(), "module": module}
+def _building(args: Mapping) -> Fields:
+    """What timm's train.py gives a network besides its name, where it changes what the network computes."""
+    pooled = args.get("gp") if args.get("gp") is not None else args.get("global_pool")
+    shape = _numbers(args.get("input_size"))
+    stated = {
+        "global_pool": POOLED[pooled] if isinstance(pooled, bool) else pooled,
+        "bn_eps": args.get("bn_eps"),
+        "act_layer": args.get("act_layer"),
+        "in_chans": args.get("in_chans") or (shape[0] if len(shape) == 3 and shape[0] != 3 else None),
+    }
+    return {**_without_none(stated), **dict(args.get("model_kwargs") or {})}
 
 
 def _preprocess(how: Mapping) -> Fields:
     """The parts of a ``Preprocess`` that timm's arguments or a model's configuration state."""
-    shape = how.get("input_size") or how.get("img_size")
     # timm writes (3, H, W); DeiT and MAE one number, which a configuration may hold as text.
-    size = tuple(int(v) for v in shape[-2:]) if isinstance(shape, list | tuple) else int(shape) if shape else None
+    shape = _numbers(how.get("input_size")) or _numbers(how.get("img_size"))
+    size = shape[-2:] if len(shape) > 1 else shape[0] if shape else None
     stated = {k: how.get(k) for k in ("crop_pct", "interpolation", "crop_mode")}
     return {k: v for k, v in {"size": size, **stated}.items() if v}
+
+
+def _numbers(shape: Any) -> tuple[int, ...]:
+    """The numbers of a size: ``160``, ``(3, 160, 160)`` or either as text."""
+    if isinstance(shape, str):
+        shape = re.findall(r"\d+", shape) or [shape]
+    return tuple(int(v) for v in shape) if isinstance(shape, list | tuple) else (int(shape),) if shape else ()
+
+
+# --- scripts whose files say more than they state
+
+
+def _mae(name: str | None, args: Mapping, content: Mapping) -> Fields | None:
+    """MAE leaves the size out of timm's name, and evaluates as its data set's code says."""
+    if not name or not re.fullmatch(r"vit_\w+_patch\d+", name):
+        return None
+    size = (_numbers(args.get("input_size")) or (224,))[-1]
+    how = {"size": size, "crop_pct": 224 / 256 if size <= 224 else 1.0, "interpolation": "bicubic"}
+    return {"where": "as MAE's script writes it", "arch": f"{name}_224", "preprocess": how}
+
+
+def _torchvisions_reference(name: str | None, args: Mapping, content: Mapping) -> Fields | None:
+    """The name is torchvision's, and the sizes are called otherwise."""
+    if not name or not args.get("val_crop_size"):
+        return None
+    size, resized = int(args["val_crop_size"]), int(args.get("val_resize_size") or 256)
+    how = {"size": size, "crop_pct": crop_pct(size, resized), "interpolation": args.get("interpolation", "bilinear")}
+    return {"where": "as torchvision's reference script writes it", "arch": f"torchvision:{name}", "preprocess": how}
+
+
+def _pytorchs_example(name: str | None, args: Mapping, content: Mapping) -> Fields | None:
+    """The ImageNet example keeps its ``--arch``, a name of torchvision, and no arguments."""
+    named = content.get("arch")
+    if args or not isinstance(named, str) or named not in torchvisions():
+        return None
+    how = {"size": 224, "crop_pct": 0.875, "interpolation": "bilinear"}
+    return {"where": "as PyTorch's ImageNet example writes it", "arch": f"torchvision:{named}", "preprocess": how}
+
+
+SCRIPTS = (_mae, _torchvisions_reference, _pytorchs_example)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, cast
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.fx import GraphModule, Tracer
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from gradlens.core.stated import Stated, inferred
 from gradlens.core.types import Preprocess, UserError
 
 
@@ -22,7 +23,8 @@ class ModelCard:
     """What a run must remember about a model to be repeated.
 
     options are the arguments of ``load_model`` that open it again, None for a module given as such;
-    display is what a manifest says of it for figures and tables.
+    display is what a manifest says of it for figures and tables. stated holds who said what decides the
+    number, by name: architecture and its arguments, weights, num_classes, activation, mean, std, img_size, ….
     """
 
     name: str
@@ -40,6 +42,16 @@ class ModelCard:
     notes: tuple[str, ...] = ()
     options: Mapping[str, Any] | None = None
     display: Mapping[str, Any] | None = None
+    stated: Mapping[str, Stated[Any]] = field(default_factory=dict)
+
+    @property
+    def inferred(self) -> str:
+        """What nobody stated, in one line."""
+        return inferred(self.stated)
+
+    def as_json(self) -> dict[str, Any]:
+        """As plain values."""
+        return {**asdict(self), "stated": {name: one.as_json() for name, one in self.stated.items()}}
 
 
 class Classifier(nn.Module):
@@ -99,7 +111,7 @@ class Classifier(nn.Module):
 
     def provenance(self) -> dict[str, Any]:
         """The card as plain values, with the number of parameters."""
-        return {**asdict(self.card), "param_count": sum(p.numel() for p in self.parameters())}
+        return {**self.card.as_json(), "param_count": sum(p.numel() for p in self.parameters())}
 
 
 def _describe(output: Any) -> str:

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from gradlens.core.names import unknown
+from gradlens.core.stated import by_user
 from gradlens.core.types import UserError
 from gradlens.models._classifier import Classifier
 from gradlens.models._load import load_model
@@ -34,7 +35,8 @@ def random_twin(model: Classifier, seed: int = 0) -> Classifier:
     # What a manifest published of the trained model is not true of its twin; its colour would hide the twin.
     shown = display and {**{k: v for k, v in display.items() if k == "group"}, "label": name}
     notes, options = twin.card.notes, twin.card.options
-    card = replace(model.card, name=name, weights="random", notes=notes, options=options, display=shown)
+    stated = {**model.card.stated, "weights": by_user("random")}
+    card = replace(model.card, name=name, weights="random", notes=notes, options=options, display=shown, stated=stated)
     dtype = next(t.dtype for t in state.values() if t.is_floating_point())
     return Classifier(twin.net, card).eval().to(model.device, dtype)
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from gradlens.core.stated import Rank, said
 from gradlens.core.types import Preprocess, UserError
 from gradlens.models._checkpoint import Checkpoint, read_checkpoint
 from gradlens.models._classifier import Classifier, ModelCard
@@ -38,6 +39,9 @@ def _of_model(model: Classifier, checkpoint: Checkpoint | None) -> dict[str, Any
         "std": card.std,
         "preprocessing": _in_words(preprocess) if preprocess else "none stated: pixels as they are",
         "batchnorm_folded": f"{model.folded().card.folded} sites",
+        "stated_by_you": said(card.stated, Rank.USER) or "nothing",
+        "stated_by_the_file": said(card.stated, Rank.FILE) or "nothing",
+        "stated_by_nobody": card.inferred or "nothing",
         **({"notes": "; ".join(card.notes)} if card.notes else {}),
     }
 
@@ -60,8 +64,11 @@ def _in_words(how: Preprocess) -> str:
 
 
 def _of_file(checkpoint: Checkpoint) -> dict[str, Any]:
-    sets = {"raw": checkpoint.raw, "EMA": checkpoint.ema}
-    held = [f"{name} ({len(weights.bare.state):,} tensors)" for name, weights in sets.items() if weights]
+    kinds = checkpoint.kinds
+    held = [
+        f"{key or 'its own'} ({kinds.get(key, 'of another network')}, {len(weights.bare.state):,} tensors)"
+        for key, weights in checkpoint.sets.items()
+    ]
     return {
         "layout": checkpoint.layout,
         "sha256": checkpoint.sha256,
@@ -83,7 +90,6 @@ def _named(checkpoint: Checkpoint) -> str:
 
 
 def _normalised_where(checkpoint: Checkpoint) -> str:
-    weights = checkpoint.raw or checkpoint.ema
-    if weights and weights.bare.normaliser:
-        return f"in its weights, as {' and '.join(weights.bare.normaliser)}"
+    if checkpoint.weights.bare.normaliser:
+        return f"in its weights, as {' and '.join(checkpoint.weights.bare.normaliser)}"
     return "beside its weights" if checkpoint.mean and checkpoint.std else "no"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -11,24 +12,27 @@ import torch
 from torch import nn
 
 from gradlens.core.names import unknown
+from gradlens.core.stated import Stated, by_default, by_file, by_user, settled
 from gradlens.core.types import Preprocess, UserError
 from gradlens.models._activations import activation_names
 from gradlens.models._checkpoint import Checkpoint, read_checkpoint
 from gradlens.models._classifier import Classifier, ModelCard
 from gradlens.models._swapping import swap_activations
-from gradlens.models._wrappings import Form, State, without_counters
-from gradlens.models.architectures import SOURCES, Built, build, is_code
+from gradlens.models._wrappings import Form, State, average_in, below, unwrap, without_counters
+from gradlens.models.architectures import SOURCES, Built, For, arguments_of, build, classes_in, is_code, literal
 from gradlens.models.fresh import fixed_seed, fresh_seed, keep_constants, open_branches, read_control, reinitialise
 from gradlens.models.normalisation import Normalisation, settle
 
 WEIGHTS = ("auto", "raw", "ema", "random")
+# A preprocessing's parts, as a user may call them.
+PARTS = {"img_size": "size", **{f.name: f.name for f in fields(Preprocess)}}
 
 
 @dataclass(frozen=True)
 class _Chosen:
     """The weights of a file that are used, as the network takes them and with everything taken off."""
 
-    kind: str
+    kind: Stated[str]
     form: Form
     bare: Form
     notes: tuple[str, ...]
@@ -47,13 +51,20 @@ class _Asked:
     normalized: bool | None
     num_classes: int | None
     trust_pickle: bool
+    arch_kwargs: Mapping[str, Any] | None
+    preprocess: Mapping[str, Any] | None
 
     @property
-    def stated(self) -> dict[str, Any] | None:
+    def options(self) -> dict[str, Any] | None:
         """As arguments that a file can keep; a module cannot be kept."""
         given = {f.name: getattr(self, f.name) for f in fields(self)}
         kept = {**{k: v for k, v in given.items() if v is not None}, "spec": str(self.spec)}
         return None if isinstance(self.spec, nn.Module) else kept
+
+    @property
+    def name(self) -> str | None:
+        """The architecture's, where the user named it."""
+        return self.arch or (str(self.spec) if _is_name(self.spec) else None)
 
 
 def load_model(
@@ -67,54 +78,85 @@ def load_model(
     num_classes: int | None = None,
     device: str = "auto",
     trust_pickle: bool = False,
+    arch_kwargs: Mapping[str, Any] | None = None,
+    preprocess: Preprocess | Mapping[str, Any] | None = None,
 ) -> Classifier:
     """A classifier of images in [0, 1], in evaluation mode.
 
     spec: a checkpoint's path or a Hugging Face folder's, ``timm:NAME``, ``hf-hub:ORG/NAME``,
     ``torchvision:NAME``, ``module:callable`` (or ``file.py:callable``), or an ``nn.Module``. arch: for
     a checkpoint that does not name its own: a timm name, one of our zoo (``wrn_28_10:widen=2``), or
-    any name as above. weights: ``auto`` prefers EMA, ``raw``, ``ema``, or ``random:seed=3`` for a
-    freshly initialised twin. activation: swapped in before the weights are loaded. mean, std: per
-    channel in [0, 1]; ``normalized=True`` says the network normalises inside. trust_pickle: let the
-    file run code when it is opened. Nothing is guessed: what is missing raises UserError and names
-    the flag.
+    any name as above, with ``:parameter=value`` for its constructor; arch_kwargs are more of them, and
+    None leaves out one that the file states. weights: ``auto`` prefers an average, ``raw``, ``ema``, a key of
+    the file, or ``random:seed=3`` for a freshly initialised twin. activation: swapped in before the weights
+    are loaded. mean, std: per channel in [0, 1]; ``normalized=True`` says the network normalises inside.
+    trust_pickle: let the file run code when it is opened. preprocess: a ``Preprocess``, or some of its parts
+    (``img_size``, ``crop_pct``, ``interpolation``, ``crop_mode``) instead of the file's and the architecture's.
+    What is stated here wins over the file, and the card says what nobody stated. Nothing else is guessed: what
+    is missing raises UserError and names the flag.
     """
-    asked = _Asked(spec, arch, weights, activation, mean, std, normalized, num_classes, trust_pickle)
+    kwargs = {key: literal(value) for key, value in (arch_kwargs or {}).items()} or None
+    asked = _Asked(
+        *(spec, arch, weights, activation, mean, std, normalized, num_classes, trust_pickle),
+        *(kwargs, _parts(preprocess) or None),
+    )
     seed = read_control(weights)
     kind = "random" if seed is not None else weights
-    if kind not in WEIGHTS:
+    if kind not in WEIGHTS and (isinstance(spec, nn.Module) or _is_name(spec)):
         raise UserError(unknown("weights", weights, WEIGHTS))
-    built, checkpoint, name = _built(asked, kind, seed)
+    built, checkpoint, name, stated = _built(asked, kind, seed)
     sites = swap_activations(built.net, activation) if activation else 0
     chosen = _choose(built.net, checkpoint, kind) if checkpoint else None
     filled = _fill(built.net, chosen, str(spec)) if seed is None else _randomise(built, chosen, seed)
     normalisation, said = _normalise(name, asked, built, checkpoint, chosen)
     swapped = [f"{sites} activations swapped for {activation}"] if sites else []
+    how, parts = _preprocess(asked, built, checkpoint)
+    used = activation or "+".join(activation_names(built.net)) or None
+    classes = _count_classes(built.net) or num_classes
+    stated |= {
+        "weights": _weights(kind, built, chosen),
+        "activation": _activation(asked, checkpoint, built, used),
+        "mean": Stated(normalisation.value.mean, normalisation.rank, normalisation.where),
+        "std": Stated(normalisation.value.std, normalisation.rank, normalisation.where),
+        "num_classes": stated.get("num_classes") or by_default(classes, built.maker),
+        **parts,
+    }
+    if checkpoint and checkpoint.class_names:
+        stated["class_names"] = by_file(checkpoint.class_names, checkpoint.where)
     card = ModelCard(
         name=f"{name}-random" if kind == "random" else name,
         spec=str(spec) if not isinstance(spec, nn.Module) else f"an nn.Module ({name})",
         arch=built.arch,
-        mean=normalisation.mean or (),
-        std=normalisation.std or (),
-        activation=activation or "+".join(activation_names(built.net)) or None,
-        weights="random" if kind == "random" else chosen.kind if chosen else built.weights,
+        mean=normalisation.value.mean or (),
+        std=normalisation.value.std or (),
+        activation=used,
+        weights=stated["weights"].value,
         sha256=checkpoint.sha256 if checkpoint else None,
-        num_classes=_count_classes(built.net) or num_classes,
+        num_classes=classes,
         class_names=checkpoint.class_names if checkpoint else (),
-        preprocess=_preprocess(built, checkpoint),
+        preprocess=how,
         notes=(*built.notes, *swapped, *filled, *said),
-        options=asked.stated,
+        options=asked.options,
+        stated={key: one for key, one in stated.items() if one.value is not None},
     )
     return Classifier(built.net, card).eval().to(choose_device(device))
 
 
-def _built(asked: _Asked, kind: str, seed: int | None) -> tuple[Built, Checkpoint | None, str]:
-    """The network before its weights, the file that has them, and the model's name."""
+def _parts(preprocess: Preprocess | Mapping[str, Any] | None) -> dict[str, Any]:
+    """The parts that are stated, by the names of ``Preprocess``."""
+    given = vars(preprocess) if isinstance(preprocess, Preprocess) else preprocess or {}
+    if strange := next((key for key in given if key not in PARTS), None):
+        raise UserError(unknown("part of preprocess", strange, PARTS))
+    return {PARTS[key]: value for key, value in given.items() if value is not None}
+
+
+def _built(asked: _Asked, kind: str, seed: int | None) -> tuple[Built, Checkpoint | None, str, dict[str, Stated[Any]]]:
+    """The network before its weights, the file that has them, the model's name, and who says what it is."""
     if isinstance(asked.spec, nn.Module):
         if kind == "random":
             raise UserError("a module comes with its weights; give an architecture by name to have random ones")
         name = type(asked.spec).__name__
-        return Built(asked.spec, name), None, name
+        return Built(asked.spec, name, maker="the module's own"), None, name, {"architecture": by_user(name)}
     # The same model every time, also where its weights are random.
     with fixed_seed(0 if seed is None else fresh_seed(seed)):
         return _from_text(asked, kind)
@@ -138,22 +180,61 @@ def _randomise(built: Built, chosen: _Chosen | None, seed: int) -> tuple[str, ..
 
 def _normalise(
     name: str, asked: _Asked, built: Built, checkpoint: Checkpoint | None, chosen: _Chosen | None
-) -> tuple[Normalisation, list[str]]:
+) -> tuple[Stated[Normalisation], list[str]]:
     form, bare = (chosen.form, chosen.bare) if chosen else (None, None)
     stated = Normalisation(checkpoint.mean, checkpoint.std) if checkpoint else Normalisation()
-    given = Normalisation(asked.mean, asked.std)
-    return settle(name, given, asked.normalized, form, bare, stated, Normalisation(built.mean, built.std))
+    usual = by_default(Normalisation(built.mean, built.std), built.maker)
+    return settle(name, Normalisation(asked.mean, asked.std), asked.normalized, form, bare, stated, usual)
 
 
-def _preprocess(built: Built, checkpoint: Checkpoint | None) -> Preprocess | None:
-    """The architecture's own, with what the file states instead."""
-    stated = checkpoint.preprocess if checkpoint else {}
-    try:
-        if built.preprocess:
-            return replace(built.preprocess, **stated)
-        return Preprocess(**stated) if "size" in stated else None
-    except TypeError as error:
-        raise UserError(f"the file's preprocessing {stated} is not understood ({error}); save it again") from None
+def _weights(kind: str, built: Built, chosen: _Chosen | None) -> Stated[str]:
+    if kind == "random":
+        return by_user("random")
+    return chosen.kind if chosen else by_default(built.weights, built.maker)
+
+
+def _activation(asked: _Asked, checkpoint: Checkpoint | None, built: Built, used: str | None) -> Stated[str | None]:
+    if asked.activation or "act_layer" in _arguments(asked):
+        return by_user(used)
+    if checkpoint and checkpoint.states_activation:
+        return by_file(used, checkpoint.where)
+    return by_default(used, built.maker)
+
+
+def _preprocess(
+    asked: _Asked, built: Built, checkpoint: Checkpoint | None
+) -> tuple[Preprocess | None, dict[str, Stated[Any]]]:
+    """What the user states, else the file, else the architecture; with who said what, by timm's names."""
+    file, where = (checkpoint.preprocess, checkpoint.where) if checkpoint else ({}, "")
+    if strange := next((key for key in file if key not in PARTS), None):
+        raise UserError(f"the file's preprocessing {file} is not understood ('{strange}'); save it again")
+    user, own = asked.preprocess or {}, vars(built.preprocess or Preprocess())
+    stated_size = _size(asked, checkpoint)
+    if not built.preprocess and stated_size is None:
+        if user:
+            raise UserError(f"{built.arch} has no size of its own to go with {dict(user)}; give --img-size too")
+        return None, {}
+    parts: dict[str, Any] = {"size": stated_size or by_default(own["size"], built.maker)}
+    for part in ("crop_pct", "interpolation", "crop_mode"):
+        stated = by_user(user.get(part)), by_file(file.get(part), where), by_default(own[part], built.maker)
+        parts[part] = settled(part, *stated)
+    how = Preprocess(**{part: one.value for part, one in parts.items()})
+    # Nobody asks of the usual crop.
+    if how.crop_mode == "center":
+        del parts["crop_mode"]
+    return how, {"img_size": parts.pop("size"), **parts}
+
+
+def _size(asked: _Asked, checkpoint: Checkpoint | None) -> Stated[Any] | None:
+    """The size of images that is stated, whether for them or for the network."""
+    user = (asked.preprocess or {}).get("size") or _arguments(asked).get("img_size")
+    file = checkpoint and (checkpoint.preprocess.get("size") or checkpoint.arch_kwargs.get("img_size"))
+    return settled("img_size", by_user(user), by_file(file, checkpoint.where) if checkpoint else None)
+
+
+def _arguments(asked: _Asked) -> dict[str, Any]:
+    """What the user says of the architecture's arguments."""
+    return {**(asked.arch_kwargs or {}), **(arguments_of(asked.name) if asked.name else {})}
 
 
 def choose_device(device: str) -> torch.device:
@@ -166,52 +247,86 @@ def choose_device(device: str) -> torch.device:
     return torch.device(f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu")
 
 
-def _from_text(asked: _Asked, weights: str) -> tuple[Built, Checkpoint | None, str]:
+def _is_name(spec: Any) -> bool:
+    return not isinstance(spec, nn.Module) and ":" in str(spec) and not Path(spec).exists()
+
+
+def _from_text(asked: _Asked, weights: str) -> tuple[Built, Checkpoint | None, str, dict[str, Stated[Any]]]:
     spec = str(asked.spec)
-    if ":" in spec and not Path(spec).exists():
-        source, _, rest = spec.partition(":")
+    if _is_name(spec):
         last = [part for part in spec.split(":") if "=" not in part][-1]
-        name = rest.rpartition("/")[2] if source in SOURCES else last
-        return build(spec, {}, asked.num_classes, pretrained=weights != "random"), None, name
+        name = last.rpartition("/")[2] if spec.partition(":")[0] in SOURCES else last
+        size = _size(asked, None)
+        to = For(size.value if size else None)
+        built = build(spec, asked.arch_kwargs or {}, asked.num_classes, weights != "random", to)
+        return built, None, name, _said_of(asked, None, {}, asked.num_classes)
     checkpoint = read_checkpoint(spec, asked.trust_pickle)
-    built = _network_of(checkpoint, asked)
+    built, stated = _network_of(checkpoint, asked)
     # The file's own activation is part of the architecture that its weights were trained with.
     if checkpoint.activation and checkpoint.activation != "+".join(activation_names(built.net)):
         swap_activations(built.net, checkpoint.activation)
     path = Path(spec)
-    return built, checkpoint, path.name if path.is_dir() else Path(path.name.removesuffix(".tar")).stem
+    return built, checkpoint, path.name if path.is_dir() else Path(path.name.removesuffix(".tar")).stem, stated
 
 
-def _network_of(checkpoint: Checkpoint, asked: _Asked) -> Built:
+def _network_of(checkpoint: Checkpoint, asked: _Asked) -> tuple[Built, dict[str, Stated[Any]]]:
     """What was asked for, else the module that a trusted file holds, else what the file names."""
-    classes = asked.num_classes or checkpoint.num_classes or _rows_of_head(checkpoint)
-    if asked.arch:
-        return build(asked.arch, {}, classes)
-    if checkpoint.module is not None:
-        return Built(checkpoint.module, type(checkpoint.module).__name__)
-    if not checkpoint.arch:
+    if checkpoint.module is not None and not asked.arch:
+        name = type(checkpoint.module).__name__
+        return Built(checkpoint.module, name, maker="the module's own"), {"architecture": by_file(name, "the module")}
+    name = asked.arch or checkpoint.arch or ""
+    if not name:
         entry = f"; its entry arch '{checkpoint.class_name}' may be a class that several share"
         raise UserError(
             f"{checkpoint.path} is a {checkpoint.layout} that does not name its architecture"
             f"{entry if checkpoint.class_name else ''}; give it as --arch NAME (a timm name, or module:callable)"
         )
-    if is_code(checkpoint.arch) and not asked.trust_pickle:
+    if is_code(name) and not asked.arch and not asked.trust_pickle:
         raise UserError(
-            f"{checkpoint.path} asks for {checkpoint.arch} to be imported and run; give --arch {checkpoint.arch}, or "
+            f"{checkpoint.path} asks for {name} to be imported and run; give --arch {name}, or "
             "--trust-pickle if you trust the file's origin"
         )
-    return build(checkpoint.arch, checkpoint.arch_kwargs, classes)
+    # A user's code need not take what the training's architecture took.
+    left = checkpoint.arch_kwargs if asked.arch and is_code(name) else {}
+    file = {} if left else checkpoint.arch_kwargs
+    kwargs, state = {**file, **(asked.arch_kwargs or {})}, checkpoint.weights.bare.state
+    size, path = _size(asked, checkpoint), Path(checkpoint.path)
+    if size and "img_size" in kwargs:
+        kwargs["img_size"] = size.value
+    classes = asked.num_classes or checkpoint.num_classes or classes_in(name, kwargs, state)
+    to = For(size.value if size else None, path.name, checkpoint.sha256, tuple(state))
+    built = build(name, kwargs, classes, to=to)
+    notes = (*built.notes, *([f"left to {name}, though the file states it: {left}"] if left else []))
+    return replace(built, notes=notes), _said_of(asked, checkpoint, file, classes)
 
 
-def _choose(net: nn.Module, checkpoint: Checkpoint, weights: str) -> _Chosen:
-    """Say aloud where both kinds of weights were there to choose from."""
-    sets = {"raw": checkpoint.raw, "ema": checkpoint.ema}
-    kind = weights if weights in sets else "ema" if checkpoint.ema else "raw"
-    held = sets[kind]
-    if held is None:
-        raise UserError(f"{checkpoint.path} holds no {kind} weights; use --weights auto")
-    notes = (f"the file holds raw and EMA weights: {kind} used",) if all(sets.values()) else ()
-    return _Chosen(kind, held.fitting(net.state_dict()), held.bare, notes)
+def _said_of(
+    asked: _Asked, checkpoint: Checkpoint | None, file: Mapping[str, Any], classes: int | None
+) -> dict[str, Stated[Any]]:
+    """Who says what the architecture is: its name, its arguments and its number of classes."""
+    where, user = checkpoint.where if checkpoint else "", _arguments(asked)
+    arguments = {key: by_file(value, where) for key, value in file.items()}
+    arguments |= {key: by_user(value) for key, value in user.items()}
+    name = by_user(asked.name) if asked.name else by_file(checkpoint.arch if checkpoint else None, where)
+    counted = by_user(classes) if asked.num_classes else by_file(classes, where) if checkpoint and classes else None
+    return {"architecture": name, **arguments, **({"num_classes": counted} if counted else {})}
+
+
+def _choose(net: nn.Module, checkpoint: Checkpoint, asked: str) -> _Chosen:
+    """Say aloud where several sets of weights were there to choose from."""
+    # Of a twin, only what is no weight is taken.
+    key = checkpoint.choose("auto" if asked == "random" else asked)
+    held, kinds, named = checkpoint.sets[key], checkpoint.kinds, asked not in ("random", "auto")
+    part = named and asked not in (*WEIGHTS, *checkpoint.sets)
+    if part:
+        held = unwrap(below(held.bare.state, f"{asked}."))
+    form = held.fitting(net.state_dict())
+    kind = average_in(asked if part else "".join(form.prefixes[-1:])) or kinds.get(key) or key
+    others = [f"{other} ({its})" for other, its in kinds.items() if other != key]
+    notes = [f"the file holds several weights: {key} ({kind}) used, {', '.join(others)} not"] if others else []
+    notes += [f"beside the weights, and left out: {', '.join(form.left[:3])}"] if form.left else []
+    by = by_user(kind, key) if named else by_default(kind, key) if others else by_file(kind, key or checkpoint.where)
+    return _Chosen(by, form, held.bare, tuple(notes))
 
 
 def _load_strictly(net: nn.Module, state: State, path: str) -> None:
@@ -235,13 +350,6 @@ def _load_strictly(net: nn.Module, state: State, path: str) -> None:
 
 def _first(keys: list[str]) -> str:
     return f" (such as '{keys[0]}')" if keys else ""
-
-
-def _rows_of_head(checkpoint: Checkpoint) -> int | None:
-    """The number of classes that a state dict's last two-dimensional weight was trained for."""
-    weights = checkpoint.raw or checkpoint.ema
-    heads = [v.shape[0] for v in weights.bare.state.values() if v.ndim == 2] if weights else []
-    return heads[-1] if heads else None
 
 
 def _count_classes(net: nn.Module) -> int | None:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from gradlens.core.stated import by_user
 from gradlens.core.types import UserError
 from gradlens.models._activations import (
     FUNCTIONS,
@@ -71,7 +72,7 @@ def _told(card: ModelCard, to: str, sites: int) -> ModelCard:
     """A card that opens the same model again."""
     options = card.options and {**card.options, "activation": to}
     notes = (*card.notes, f"{sites} activations swapped for {to}")
-    return replace(card, activation=to, options=options, notes=notes)
+    return replace(card, activation=to, options=options, notes=notes, stated={**card.stated, "activation": by_user(to)})
 
 
 def _sites(model: nn.Module, to: str) -> tuple[int | None, list[Place]]:

@@ -23,19 +23,23 @@ WRAPPERS = frozenset(["module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoin
 PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "backbone.")
 # Buffers of a layer that normalises: RobustBench's mu and sigma, its normalize.mean, MadryLab's new_mean.
 # A Sequential of a normaliser and a network calls it 0.
-MEAN = re.compile(r"((?:normali[sz]er?|norm|0)\.)?(mu|mean|new_mean)")
-STD_OF = {"mu": "sigma", "mean": "std", "new_mean": "new_std"}
+MEAN = re.compile(r"((?:\w*norm\w*|\w*preproc\w*|transforms?|0)\.)?(mu|means?|(?:new|image|pixel)_mean)")
+STD_OF = {"mu": ("sigma",), "mean": ("std",), "means": ("stds", "sds")}
+# What an average of the weights is called in a key, by its words, and what the weights beside it.
+AVERAGES = {"swa": "swa", **dict.fromkeys(("avg", "average", "averaged", "averaging", "polyak"), "average")}
+RAW = frozenset(["raw", "unaveraged", "non", "no", "without", "online", "current"])
 
 
 @dataclass(frozen=True)
 class Form:
-    """A state dict, what was taken off to get there, and the normalisation that was among it."""
+    """A state dict, what was taken off to get there, the normalisation that was in it, and what else stood beside."""
 
     state: State
     prefixes: tuple[str, ...] = ()
     normaliser: tuple[str, ...] = ()
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    left: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,11 @@ class Weights:
     @property
     def bare(self) -> Form:
         return self.forms[-1]
+
+    @property
+    def counted(self) -> bool:
+        """Whether torch's AveragedModel counted the updates of these weights."""
+        return any(key.endswith("n_averaged") for key in self.forms[0].state)
 
     def fitting(self, own: Mapping[str, Tensor]) -> Form:
         """The form whose names differ least from a network's own; of several, the barest.
@@ -65,6 +74,15 @@ def unwrap(state: State) -> Weights:
     while following := next(filter(None, (take_off(forms[-1]) for take_off in STEPS)), None):
         forms.append(following)
     return Weights(tuple(forms))
+
+
+def average_in(key: str) -> str | None:
+    """``ema``, ``swa`` or ``average`` where a key is called so; ``raw`` where it says that it is none; else None."""
+    words = [word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", key)]
+    if RAW & set(words):
+        return "raw"
+    ema = any(word.startswith("ema") or (word.endswith("ema") and word != "schema") for word in words)
+    return "ema" if ema else next((AVERAGES[word] for word in words if word in AVERAGES), None)
 
 
 def _without_prefix(form: Form) -> Form | None:
@@ -92,11 +110,16 @@ def _part(form: Form, own: Mapping[str, Tensor]) -> Form | None:
     found = [place for place in places if all(_shape(form.state, place + k) == v.shape for k, v in needed.items())]
     if len(found) > 1:
         said = " and as ".join(place.rstrip(".") for place in found)
-        raise UserError(f"the network's weights are there as {said}; save the one that is meant by itself")
+        raise UserError(f"the network's weights are there as {said}; give --weights {found[0].rstrip('.')}, or another")
     if not found:
         return None
-    state = {key.removeprefix(found[0]): v for key, v in form.state.items() if key.startswith(found[0])}
-    return replace(form, state=state, prefixes=(*form.prefixes, found[0]))
+    state, left = below(form.state, found[0]), tuple(key for key in form.state if not key.startswith(found[0]))
+    return replace(form, state=state, prefixes=(*form.prefixes, found[0]), left=left)
+
+
+def below(state: State, place: str) -> State:
+    """What stands below a name, ``teacher.`` say, without it."""
+    return {key.removeprefix(place): v for key, v in state.items() if key.startswith(place)}
 
 
 def without_counters(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
@@ -111,11 +134,12 @@ def _shape(state: State, key: str) -> torch.Size | None:
 def _without_normaliser(form: Form) -> Form | None:
     """A pair of buffers of one number a channel; a second pair only where it repeats the first."""
     for match in filter(None, map(MEAN.fullmatch, form.state)):
-        names = (match[0], f"{match[1] or ''}{STD_OF[match[2]]}")
-        mean, std = (_channels(form.state.get(name)) for name in names)
-        if mean and std and len(mean) == len(std) and (form.mean, form.std) in ((None, None), (mean, std)):
-            state = {k: v for k, v in form.state.items() if k not in names}
-            return replace(form, state=state, normaliser=(*form.normaliser, *names), mean=mean, std=std)
+        for second in STD_OF.get(match[2], (match[2].replace("mean", "std"),)):
+            names = (match[0], f"{match[1] or ''}{second}")
+            mean, std = (_channels(form.state.get(name)) for name in names)
+            if mean and std and len(mean) == len(std) and (form.mean, form.std) in ((None, None), (mean, std)):
+                state = {k: v for k, v in form.state.items() if k not in names}
+                return replace(form, state=state, normaliser=(*form.normaliser, *names), mean=mean, std=std)
     return None
 
 

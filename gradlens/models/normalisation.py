@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from gradlens.core.stated import Rank, Stated, by_default, by_file, by_user
 from gradlens.core.types import UserError
 from gradlens.models._wrappings import Form
 
@@ -49,6 +51,8 @@ class Normalisation:
         )
 
 
+# What the buffers of a layer that normalises are called, other than BatchNorm's.
+NORMALISES = re.compile(r"(?<!running_)(mean|std|sigma|mu|var)s?$")
 NONE = Normalisation((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
 
@@ -59,8 +63,8 @@ def settle(
     form: Form | None,
     bare: Form | None,
     stated: Normalisation,
-    usual: Normalisation,
-) -> tuple[Normalisation, list[str]]:
+    usual: Stated[Normalisation],
+) -> tuple[Stated[Normalisation], list[str]]:
     """Asked for, else in the weights, else stated beside them, else the architecture's; with what to say of it.
 
     form: the weights as the network takes them; bare: with everything taken off. What is only in the
@@ -79,9 +83,18 @@ def settle(
         raise UserError(f"{name} names two normalisations: {held} in its weights, {stated} beside them; give {remedy}")
     if inside or normalized:
         kept = " and ".join(bare.normaliser) if bare and inside else ""
-        return NONE, [f"the network normalises inside ({kept}): nothing is added"] if inside else _ignored(name, stated)
+        source = by_user(NONE, "normalized") if normalized else by_file(NONE, f"inside the network: {kept}")
+        return source, [f"the network normalises inside ({kept}): nothing is added"] if inside else _ignored(
+            name, stated
+        )
     said = [f"{taken} taken out of the weights"] if taken else []
-    return _first(name, given, taken, stated, usual), said + _overruled(name, given, taken or stated)
+    beside = by_file(taken, "in its weights") if taken else by_file(stated, "beside its weights")
+    source = next((one for one in (by_user(given), beside, usual) if one.value), by_default(Normalisation(), ""))
+    lost = [key for key in (form.left if form else ()) if NORMALISES.search(key)]
+    if lost and source.rank is Rank.DEFAULT:
+        raise UserError(f"{name}: '{lost[0]}' beside the weights may normalise; give --mean and --std, in [0, 1]")
+    _check(name, source.value)
+    return source, said + _overruled(name, given, taken or stated)
 
 
 def _ignored(name: str, stated: Normalisation) -> list[str]:
@@ -137,25 +150,19 @@ def _numbers(values: Any) -> Channels | None:
     return tuple(map(float, values * 3))[:3]
 
 
-def _first(name: str, *sources: Normalisation) -> Normalisation:
-    source = next(filter(None, sources), Normalisation())
-    mean, std = source.mean, source.std
-    if source and (mean is None or std is None):
-        said, lacks = ("mean", "std") if std is None else ("std", "mean")
-        raise UserError(
-            f"{name} does not say how its input is normalised: {said} is stated ({source}) without {lacks}; "
-            "give --mean and --std (per channel, in [0, 1]), or --normalized if it normalises inside"
-        )
+def _check(name: str, found: Normalisation) -> None:
+    mean, std = found.mean, found.std
     if mean is None or std is None:
+        said, lacks = ("mean", "std") if std is None else ("std", "mean")
+        half = f": {said} is stated ({found}) without {lacks}" if found else ""
         raise UserError(
-            f"{name} does not say how its input is normalised; give --mean and --std (per channel, in [0, 1]), "
+            f"{name} does not say how its input is normalised{half}; give --mean and --std (per channel, in [0, 1]), "
             "or --normalized if it normalises inside"
         )
     if len(mean) != len(std) or min(std) <= 0:
         raise UserError(f"mean {mean} and std {std} do not fit; wanted one positive std a channel")
     if max(mean) > 1:
         raise UserError(f"mean {mean} is not one of pixels in [0, 1]; divide mean and std by 255: --mean, --std")
-    return Normalisation(tuple(mean), tuple(std))
 
 
 def _close(a: Channels | None, b: Channels | None) -> bool:

@@ -67,7 +67,9 @@ def test_raw_and_average_weights_are_told_apart_by_value(name, tmp_path):
     assert torch.equal(logits(path, weights="ema", **options), logits_of(AVERAGE))
     assert torch.equal(logits(path, **options), logits_of(AVERAGE))
     assert not torch.allclose(logits_of(RAW), logits_of(AVERAGE), atol=1e-2)
-    assert any("raw and EMA" in note for note in load_model(path, **options).card.notes)
+    (note,) = (n for n in load_model(path, **options).card.notes if "several weights" in n)
+    assert "(ema) used" in note
+    assert "(raw) not" in note
 
 
 @pytest.mark.parametrize("name", [n for n, layout in LAYOUTS.items() if not layout.ema])

@@ -103,7 +103,9 @@ def test_raw_and_ema_weights_of_a_timm_checkpoint_are_told_apart(timm_file, weig
     card = (model := load_model(timm_file(), weights=weights)).card
     assert model.net.fc.bias.tolist() == [bias] * 7
     assert (card.weights, card.arch, card.num_classes) == (used, "test_resnet", 7)
-    assert card.notes == (f"the file holds raw and EMA weights: {used} used",)
+    sets = {"raw": "state_dict (raw)", "ema": "state_dict_ema (ema)"}
+    other = sets["raw" if used == "ema" else "ema"]
+    assert card.notes == (f"the file holds several weights: {sets[used]} used, {other} not",)
     assert card.mean == timm.get_pretrained_cfg("test_resnet").mean
     assert len(card.sha256) == 64
 

@@ -197,7 +197,7 @@ def broken_files(folder):
         ("unnamed", ["entry 0", "model.state_dict()"]),
         ("list", ["holds a list", "model.state_dict()"]),
         ("nothing", ["holds no weights"]),
-        ("nested", ["'weights' is a", "'state_dict'"]),
+        ("nested", ["dictionary with 'weights'", "--arch"]),
         ("nan", ["0.weight", "not finite", "earlier checkpoint"]),
         ("whole", ["state dict", "--arch"]),
     ],
