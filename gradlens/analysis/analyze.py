@@ -81,8 +81,8 @@ def analyze_all(
         opened = data if isinstance(data, Data) else load_data(data)
         pixels, stated = bound(opened, classifier, preprocess)
         chosen = choose_analyzers(analyzers, [objective] if isinstance(objective, str) else objective)
-        stated = {**getattr(classifier.card, "stated", {}), **stated}
-        sessions.append(Session(classifier, pixels.limit(limit), chosen, _output(out), settings or Settings(), stated))
+        known = {name: one for name, one in {**classifier.card.stated, **stated}.items() if one is not None}
+        sessions.append(Session(classifier, pixels.limit(limit), chosen, _output(out), settings or Settings(), known))
     unfinished = [session for session in sessions if session.finished is None]
     _say_doubts(unfinished)
     for session in unfinished:
@@ -123,7 +123,7 @@ def _say_doubts(sessions: Sequence[Session]) -> None:
 
 def _say_inferred(session: Session) -> None:
     """In one line what nobody stated, where a number could be another one."""
-    said = inferred({name: one for name, one in session.stated.items() if one.value is not None})
+    said = inferred(session.stated)
     if said and processes.rank() == 0:
         logging.getLogger("gradlens").warning(f"{session.model.card.name}: not stated, so taken: {said}")
 

@@ -14,7 +14,9 @@ from gradlens.data import Data
 from gradlens.models import Classifier
 from gradlens.models.watching import measuring
 
-Statements = Mapping[str, Stated[Any]]
+# Who stated what by timm's names; None where nothing is resized.
+Statements = Mapping[str, Stated[Any] | None]
+PARTS = ("img_size", "crop_pct", "interpolation")
 OWN_SIZE = "the pictures' own, which are all of that size"
 
 
@@ -27,10 +29,11 @@ def bound(data: Data, model: Classifier, preprocess: Preprocess | None = None) -
     """
     given, own = preprocess or data.preprocess, model.card.preprocess
     if data.as_given:
-        asked = given or (own if _who("size", model) is Rank.USER else None)
-        return _as_given(data, asked), {}
+        asked = given or (own if _who("img_size", model) is Rank.USER else None)
+        return _as_given(data, asked), dict.fromkeys(PARTS)
     if given is not None:
-        return data.bind(given), {name: by_user(value, "bound to the data") for name, value in vars(given).items()}
+        parts = {"img_size": given.size, "crop_pct": given.crop_pct, "interpolation": given.interpolation}
+        return data.bind(given), {name: by_user(value) for name, value in parts.items()}
     if own is None:
         return data.bind(Preprocess() if data.varies_in_size else None), {}
     how, stated = _not_enlarged(data, model, own)
@@ -49,7 +52,7 @@ def _as_given(data: Data, asked: Preprocess | None) -> Data:
 
 def _not_enlarged(data: Data, model: Classifier, own: Preprocess) -> tuple[Preprocess, Statements]:
     """The model's own preprocessing, but for pictures whose size no default should change."""
-    size, crop = _who("size", model), _who("crop_pct", model)
+    size, crop = _who("img_size", model), _who("crop_pct", model)
     if Rank.FILE in (size, crop) or crop is Rank.USER:
         return own, {}
     sides = data.common_sides()
@@ -60,13 +63,13 @@ def _not_enlarged(data: Data, model: Classifier, own: Preprocess) -> tuple[Prepr
     if sides is None or not all(a < b for a, b in zip(sides, own.sides, strict=True)):
         return own, {}
     if not _takes(model, sides):
-        return own, {"size": by_default(own.size, f"the network takes no {_size(sides)}, which the pictures have")}
+        return own, {"img_size": by_default(own.size, f"the network takes no {_size(sides)}, which the pictures have")}
     how = replace(own, size=sides, crop_pct=1.0)
-    return how, {name: by_default(getattr(how, name), OWN_SIZE) for name in ("size", "crop_pct")}
+    return how, {"img_size": by_default(how.size, OWN_SIZE), "crop_pct": by_default(1.0, OWN_SIZE)}
 
 
 def _who(name: str, model: Classifier) -> Rank:
-    stated = getattr(model.card, "stated", {}).get(name)
+    stated = model.card.stated.get(name)
     return stated.rank if stated else Rank.DEFAULT
 
 

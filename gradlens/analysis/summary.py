@@ -80,7 +80,9 @@ def _summary_of(analyzer: Analyzer, samples: pd.DataFrame, tallies: Tallies) -> 
 def _side(data: Data) -> int | str | None:
     """A number, as in timm's tables; ``256x128`` of a rectangle."""
     sides = data.preprocess.sides if data.preprocess else data.common_sides()
-    return "x".join(str(side) for side in dict.fromkeys(sides)) if sides else None
+    if sides is None:
+        return None
+    return sides[0] if sides[0] == sides[1] else "x".join(map(str, sides))
 
 
 def _core_summary(samples: pd.DataFrame, card: ModelCard, data: Data, provenance: Mapping[str, Any]) -> dict[str, Any]:
