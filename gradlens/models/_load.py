@@ -17,9 +17,11 @@ from gradlens.models._checkpoint import Checkpoint, read_checkpoint
 from gradlens.models._classifier import Classifier, ModelCard
 from gradlens.models._swapping import swap_activations
 from gradlens.models._wrappings import Form, State, without_counters
+from gradlens.models._handed import by_channel, measurable
 from gradlens.models.architectures import SOURCES, Built, build, is_code
 from gradlens.models.fresh import fixed_seed, fresh_seed, keep_constants, open_branches, read_control, reinitialise
 from gradlens.models.normalisation import Normalisation, settle
+from gradlens.models.watching import undisturbed
 
 WEIGHTS = ("auto", "raw", "ema", "random")
 
@@ -56,6 +58,7 @@ class _Asked:
         return None if isinstance(self.spec, nn.Module) else kept
 
 
+@undisturbed()
 def load_model(
     spec: str | Path | nn.Module,
     arch: str | None = None,
@@ -85,11 +88,13 @@ def load_model(
     if kind not in WEIGHTS:
         raise UserError(unknown("weights", weights, WEIGHTS))
     built, checkpoint, name = _built(asked, kind, seed)
+    built = measurable(built, name)
     sites = swap_activations(built.net, activation) if activation else 0
     chosen = _choose(built.net, checkpoint, kind) if checkpoint else None
     filled = _fill(built.net, chosen, str(spec)) if seed is None else _randomise(built, chosen, seed)
     normalisation, said = _normalise(name, asked, built, checkpoint, chosen)
     swapped = [f"{sites} activations swapped for {activation}"] if sites else []
+    normalisation = by_channel(normalisation, built.net)
     card = ModelCard(
         name=f"{name}-random" if kind == "random" else name,
         spec=str(spec) if not isinstance(spec, nn.Module) else f"an nn.Module ({name})",

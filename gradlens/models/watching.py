@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
@@ -16,20 +16,40 @@ from gradlens.core.types import UserError
 
 @contextmanager
 def measuring(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode with frozen parameters, restored on the way out, also after an exception."""
+    """Evaluation mode with frozen parameters, undisturbed; restored on the way out, also after an exception."""
     modes = [(m, m.training) for m in model.modules()]
     flags = [(p, p.requires_grad) for p in model.parameters()]
     try:
         model.eval()
         for parameter, _ in flags:
             parameter.requires_grad_(False)
-        with full_float32():
+        with undisturbed():
             yield
     finally:
         for module, mode in modes:
             module.training = mode
         for parameter, flag in flags:
             parameter.requires_grad_(flag)
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Torch as it starts, whatever is switched on around the call; also a decorator.
+
+    No autocast and no inference mode, new tensors in float32 on the CPU, and float32 in full.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
+        for kind in filter(torch.is_autocast_enabled, ("cpu", "cuda", "mps", "xpu")):
+            stack.enter_context(torch.autocast(kind, enabled=False))
+        # As a mode it is called at every operation, so only where another one is to be overruled.
+        if torch.get_default_device().type != "cpu":
+            stack.enter_context(torch.device("cpu"))
+        stack.callback(torch.set_default_dtype, torch.get_default_dtype())
+        torch.set_default_dtype(torch.float32)
+        stack.enter_context(full_float32())
+        yield
 
 
 @contextmanager

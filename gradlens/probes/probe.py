@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from gradlens.core.memory import bytes_of, graph_bytes
 from gradlens.core.numbers import amount
 from gradlens.core.types import Batch, UserError
-from gradlens.models.watching import full_float32
+from gradlens.models.watching import measuring
 from gradlens.probes.edges import edge_map_of
 from gradlens.probes.forward import Forward, Images, Mode, Values
 
@@ -142,11 +142,26 @@ class Probe(Forward):
             del self.logits
         last = self._awaited == {of}
         self._awaited.discard(of)
-        with full_float32():
+        # What is computed again under activation checkpointing must be what the forward pass was.
+        with measuring(self._ran):
             vector = cotangent.to(self.logits.dtype)
-            (product,) = torch.autograd.grad(self.logits, self.image, vector, retain_graph=not last)
+            try:
+                (product,) = torch.autograd.grad(self.logits, self.image, vector, retain_graph=not last)
+            except RuntimeError as error:
+                if "use_reentrant" not in str(error):
+                    raise
+                product = self._accumulated(vector)
         self._spent = last
         return product.contiguous()
+
+    def _accumulated(self, vector: Tensor) -> Images:
+        """The product where a reentrant checkpoint lets nothing but ``backward`` through, which frees the graph."""
+        del self.logits
+        self.logits.backward(vector)
+        assert self.image.grad is not None
+        product, self.image.grad = self.image.grad, None
+        del self.logits
+        return product
 
     def _cotangent(self, of: str) -> Float[Tensor, "b k"]:
         with torch.enable_grad():
