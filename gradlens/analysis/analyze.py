@@ -20,6 +20,7 @@ from gradlens.core.types import Preprocess, UserError
 from gradlens.data import Data, load_data
 from gradlens.data.batches import Batches
 from gradlens.models import Classifier, load_model
+from gradlens.models.watching import undisturbed
 from gradlens.runs.record import Run
 
 
@@ -55,6 +56,7 @@ def analyze(
     return analyze_all([model], data, analyzers, [out], settings, objective, limit, workers, progress)[0]
 
 
+@undisturbed()
 def analyze_all(
     models: Sequence[str | Path | Classifier | nn.Module],
     data: str | Path | Data,

@@ -15,9 +15,9 @@ from gradlens.core.types import Preprocess, UserError
 from gradlens.models._activations import activation_names
 from gradlens.models._checkpoint import Checkpoint, read_checkpoint
 from gradlens.models._classifier import Classifier, ModelCard
+from gradlens.models._handed import by_channel, measurable
 from gradlens.models._swapping import swap_activations
 from gradlens.models._wrappings import Form, State, without_counters
-from gradlens.models._handed import by_channel, measurable
 from gradlens.models.architectures import SOURCES, Built, build, is_code
 from gradlens.models.fresh import fixed_seed, fresh_seed, keep_constants, open_branches, read_control, reinitialise
 from gradlens.models.normalisation import Normalisation, settle

@@ -74,7 +74,9 @@ class Probe(Forward):
             cotangent = self._cotangent(of)
             scale = cotangent.abs().amax(1)
             unit = cotangent / torch.where(scale > 0, scale, 1.0)[:, None]
-            self._gradients[of] = ScaledGradient(self._pulled_back(of, unit), scale)
+            last = self._awaited == {of}
+            self._awaited.discard(of)
+            self._gradients[of] = ScaledGradient(self.pulled_back(unit, last), scale)
         return self._gradients[of]
 
     def edges(self, name: str = "canny", **parameters: float) -> Float[Tensor, "b 1 h w"]:
@@ -133,15 +135,20 @@ class Probe(Forward):
     def _differentiated(self, of: str) -> Images:
         """The gradient in the modes that train: with its graph, or as a leaf."""
         value, keep = self._value(of, self.logits), self.mode == "graph"
-        (gradient,) = torch.autograd.grad(value.sum(), self.image, create_graph=keep, retain_graph=True)
+        try:
+            (gradient,) = torch.autograd.grad(value.sum(), self.image, create_graph=keep, retain_graph=True)
+        except RuntimeError as error:
+            if "use_reentrant" not in str(error):
+                raise
+            raise UserError(
+                "activation checkpointing is reentrant, which cannot be trained through; give use_reentrant=False"
+            ) from error
         return gradient if keep else gradient.detach().requires_grad_()
 
-    def _pulled_back(self, of: str, cotangent: Tensor) -> Images:
-        """The vector–Jacobian product, freeing the graph with the last gradient that is awaited."""
+    def pulled_back(self, cotangent: Tensor, last: bool = False) -> Images:
+        """The vector–Jacobian product of one on the logits, ``(B, K)``; the last one frees the graph."""
         if self._spent:
             del self.logits
-        last = self._awaited == {of}
-        self._awaited.discard(of)
         # What is computed again under activation checkpointing must be what the forward pass was.
         with measuring(self._ran):
             vector = cotangent.to(self.logits.dtype)
@@ -150,17 +157,16 @@ class Probe(Forward):
             except RuntimeError as error:
                 if "use_reentrant" not in str(error):
                     raise
-                product = self._accumulated(vector)
+                product, last = self._accumulated(vector), True
         self._spent = last
         return product.contiguous()
 
     def _accumulated(self, vector: Tensor) -> Images:
-        """The product where a reentrant checkpoint lets nothing but ``backward`` through, which frees the graph."""
+        """The product of a pass of its own, where a reentrant checkpoint lets nothing but ``backward`` through."""
         del self.logits
         self.logits.backward(vector)
-        assert self.image.grad is not None
         product, self.image.grad = self.image.grad, None
-        del self.logits
+        assert product is not None
         return product
 
     def _cotangent(self, of: str) -> Float[Tensor, "b k"]:
