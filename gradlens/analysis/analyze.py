@@ -16,11 +16,11 @@ from gradlens.analyzers import Analyzer, choose_analyzers
 from gradlens.core import processes
 from gradlens.core.processes import Stop
 from gradlens.core.progress import track
+from gradlens.core.surroundings import undisturbed
 from gradlens.core.types import Preprocess, UserError
 from gradlens.data import Data, load_data
 from gradlens.data.batches import Batches
 from gradlens.models import Classifier, load_model
-from gradlens.models.watching import undisturbed
 from gradlens.runs.record import Run
 
 
@@ -84,11 +84,15 @@ def analyze_all(
     _say_doubts(unfinished)
     for session in unfinished:
         session.open()
-    for preprocess in dict.fromkeys(session.data.preprocess for session in unfinished):
-        _measure([s for s in unfinished if s.data.preprocess == preprocess], workers, progress)
+    for seen in dict.fromkeys(map(_images_of, unfinished)):
+        _measure([s for s in unfinished if _images_of(s) == seen], workers, progress)
     # Every process's parts must be there before the first one merges them.
     processes.barrier()
     return [session.finished or session.finish(_batches(session)) for session in sessions]
+
+
+def _images_of(session: Session) -> tuple[Preprocess | None, int]:
+    return session.data.preprocess, session.data.channels
 
 
 def _measure(sessions: Sequence[Session], workers: int | None, progress: bool) -> None:
@@ -130,8 +134,8 @@ def as_data(data: str | Path | Data, model: Classifier) -> Data:
     """The data as the model wants it: its own preprocessing, or the pixels as they are."""
     data = data if isinstance(data, Data) else load_data(data)
     if model.card.preprocess is None and data.preprocess is None and data.varies_in_size:
-        return data.bind(Preprocess())
-    return data.bind(model.card.preprocess or data.preprocess)
+        return data.bind(Preprocess(), len(model.card.mean))
+    return data.bind(model.card.preprocess or data.preprocess, len(model.card.mean))
 
 
 def _output(out: str | Path | None) -> Path | None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gradlens.runs.manifest import Entry
 
 Out = Annotated[Path | None, arg(aliases=["-o"])]
-Triple = tuple[float, float, float]
+Channels = tuple[float, ...]
 Loader = TypeVar("Loader")
 
 
@@ -41,9 +41,9 @@ class ModelOptions:
     """Swap the activations before loading the weights: gelu, silu, softplus, …"""
     weights: str = "auto"
     """Which weights of the file: auto (EMA where there is one), raw, ema; random for an untrained twin."""
-    mean: Triple | None = None
+    mean: Channels | None = None
     """Normalisation mean a channel, in pixels of [0, 1]."""
-    std: Triple | None = None
+    std: Channels | None = None
     """Normalisation standard deviation a channel."""
     normalized: bool = False
     """The model normalises inside."""

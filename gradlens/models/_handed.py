@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from gradlens.core.surroundings import undisturbed
 from gradlens.core.types import UserError
 from gradlens.models._activations import tried
 from gradlens.models.architectures import Built
 from gradlens.models.normalisation import NONE, Normalisation
-from gradlens.models.watching import undisturbed
 
 
 def measurable(built: Built, name: str) -> Built:

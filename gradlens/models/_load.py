@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from gradlens.core.names import unknown
+from gradlens.core.surroundings import undisturbed
 from gradlens.core.types import Preprocess, UserError
 from gradlens.models._activations import activation_names
 from gradlens.models._checkpoint import Checkpoint, read_checkpoint
@@ -21,7 +22,6 @@ from gradlens.models._wrappings import Form, State, without_counters
 from gradlens.models.architectures import SOURCES, Built, build, is_code
 from gradlens.models.fresh import fixed_seed, fresh_seed, keep_constants, open_branches, read_control, reinitialise
 from gradlens.models.normalisation import Normalisation, settle
-from gradlens.models.watching import undisturbed
 
 WEIGHTS = ("auto", "raw", "ema", "random")
 

@@ -12,8 +12,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from gradlens.core.seeds import image_uniform
+from gradlens.core.surroundings import undisturbed
 from gradlens.core.types import Batch, UserError
-from gradlens.models.watching import UnitHooks, measuring, undisturbed
+from gradlens.models.watching import UnitHooks, measuring
 from gradlens.probes.objectives import evaluate
 from gradlens.probes.objectives.logits import error_mass, loss, margin
 

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from gradlens.core.memory import available_bytes
 from gradlens.core.numbers import amount
+from gradlens.core.surroundings import undisturbed
 from gradlens.core.types import Batch, UserError, check_images
 from gradlens.data import to_tensor
 from gradlens.models import Classifier, load_model
-from gradlens.models.watching import undisturbed
 from gradlens.probes.probe import Images, Probe
 from gradlens.probes.soundness import quickest
 
@@ -123,7 +123,9 @@ def _stacked(listed: Sequence[Any] | Tensor, model: Classifier) -> Tensor:
 
 def _tensor(image: Any, model: Classifier) -> Tensor:
     try:
-        return to_tensor(image, model.card.preprocess)
+        return to_tensor(image, model.card.preprocess, len(model.card.mean))
+    except UserError:
+        raise
     except (TypeError, RuntimeError):
         kind = type(image).__name__
         raise UserError(f"a {kind} is no image; give a tensor, an array, a PIL image, a path or a Batch") from None
