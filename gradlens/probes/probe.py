@@ -98,6 +98,22 @@ class Probe(Forward):
             raise UserError(f"other pixels are {found}; wanted a tensor like probe.batch.image (B, C, H, W)")
         return self._look_at(Batch(image.detach(), self.target, self.batch.index))
 
+    def with_map(self, values: Images, of: str = "loss") -> Probe:
+        """The same look with another map, ``(B, C, H, W)``, in the place of a gradient: what analyzers then measure.
+
+        Such as an attribution's; of one channel, or of as many as the images.
+        """
+        image = self.batch.image
+        fits = values.ndim == 4 and values.shape[1] in (1, image.shape[1])
+        if not fits or (len(values), *values.shape[2:]) != (len(image), *image.shape[2:]):
+            raise UserError(
+                f"a map of shape {tuple(values.shape)} is none of images {tuple(image.shape)}; enlarge a layer's with "
+                "torch.nn.functional.interpolate"
+            )
+        look = self._look_at(self.batch)
+        look._gradients[of] = ScaledGradient(values.detach(), values.new_ones(len(values), dtype=torch.float64))
+        return look
+
     @property
     def held(self) -> dict[str, int]:
         """The bytes that it keeps, by what they are: images, graph, gradients, edges and other maps."""
