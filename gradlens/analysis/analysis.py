@@ -7,7 +7,6 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +32,7 @@ from gradlens.core.types import Batch, UserError
 from gradlens.data import Data
 from gradlens.models import Classifier
 from gradlens.probes.probe import Probe
-from gradlens.probes.soundness import LOOKED_AT, agree, check_outputs
+from gradlens.probes.soundness import LOOKED_AT, sound_copy
 from gradlens.runs.record import Run
 
 PRECISIONS = ("float32", "bfloat16")
@@ -88,13 +87,14 @@ class Session:
             self.parts.join(self.terms)
         self._measured = self._sound_copy()
         self._check_accuracy()
+        if self.settings.precision == "bfloat16":
+            self._measured = self._measured.under_autocast(torch.bfloat16)
         for analyzer in self.analyzers:
             analyzer.expect(self.data.indices, self.data.labels)
         self._needs = frozenset(need for a in self.analyzers for need in a.needs)
-        with self._precision():
-            self._kept, self._plain = show_pilot(
-                self._probe, self.data, self.analyzers, self.settings.examples, self.settings.batch_size
-            )
+        self._kept, self._plain = show_pilot(
+            self._probe, self.data, self.analyzers, self.settings.examples, self.settings.batch_size
+        )
         self._tallies = empty_tallies(self.analyzers)
         self._measure = measurement(self._probe, self.analyzers, self.data.valid_classes)
 
@@ -103,18 +103,9 @@ class Session:
         some, _ = self.data.read(self.data.limit(LOOKED_AT).indices.tolist())
         if some is None:
             return self.model
-        some, fast = some.to(self.model.device), self.model.folded()
-
-        def same(piece: Batch) -> bool:
-            check_outputs(self.model, piece, self.settings.batch_size)
-            return fast is self.model or agree(fast, self.model, piece)
-
-        if all(within_memory(same, some, self.settings.batch_size)[0]):
-            return fast
-        logging.getLogger("gradlens").warning(
-            f"{self.model.card.name}: its copy with BatchNorm folded gives other logits; it is measured as loaded"
-        )
-        return self.model
+        size = self.settings.batch_size
+        found, _ = within_memory(lambda piece: sound_copy(self.model, piece, size), some.to(self.model.device), size)
+        return self.model if self.model in found else found[0]
 
     def take(self, k: int, batch: Batch | None, failures: dict[int, str]) -> None:
         """Measure one batch and count it as done; images that could not be read are noted."""
@@ -122,8 +113,7 @@ class Session:
             return
         rows = None
         if batch is not None:
-            with self._precision():
-                pieces, self._size = within_memory(self._measure, batch, self._size)
+            pieces, self._size = within_memory(self._measure, batch, self._size)
             rows = pd.concat([r for r, _ in pieces], ignore_index=True)
             for name, values in itertools.chain.from_iterable(o for _, o in pieces):
                 self._tallies[name].update(*values)  # type: ignore[attr-defined]
@@ -161,12 +151,6 @@ class Session:
 
     def _probe(self, batch: Batch) -> Probe:
         return Probe(self._measured, batch.to(self._measured.device), seed=self.settings.seed, needs=self._needs)
-
-    def _precision(self) -> AbstractContextManager:
-        """bfloat16 by autocast; float32 is what a probe computes by itself."""
-        if self.settings.precision == "float32":
-            return nullcontext()
-        return torch.autocast(self.model.device.type, torch.bfloat16)
 
     def _check_accuracy(self) -> None:
         """Before a long run, or where somebody said what the accuracy should be."""

@@ -18,6 +18,7 @@ from gradlens.core import processes
 from gradlens.core.processes import Stop
 from gradlens.core.progress import track
 from gradlens.core.stated import inferred
+from gradlens.core.surroundings import undisturbed
 from gradlens.core.types import Preprocess, UserError
 from gradlens.data import Data, load_data
 from gradlens.data.batches import Batches
@@ -59,6 +60,7 @@ def analyze(
     return analyze_all([model], data, analyzers, [out], settings, objective, limit, workers, progress, preprocess)[0]
 
 
+@undisturbed()
 def analyze_all(
     models: Sequence[str | Path | Classifier | nn.Module],
     data: str | Path | Data,
@@ -88,11 +90,15 @@ def analyze_all(
     for session in unfinished:
         _say_inferred(session)
         session.open()
-    for preprocess in dict.fromkeys(session.data.preprocess for session in unfinished):
-        _measure([s for s in unfinished if s.data.preprocess == preprocess], workers, progress)
+    for seen in dict.fromkeys(map(_images_of, unfinished)):
+        _measure([s for s in unfinished if _images_of(s) == seen], workers, progress)
     # Every process's parts must be there before the first one merges them.
     processes.barrier()
     return [session.finished or session.finish(_batches(session)) for session in sessions]
+
+
+def _images_of(session: Session) -> tuple[Preprocess | None, int]:
+    return session.data.preprocess, session.data.channels
 
 
 def _measure(sessions: Sequence[Session], workers: int | None, progress: bool) -> None:

@@ -27,17 +27,17 @@ def bound(data: Data, model: Classifier, preprocess: Preprocess | None = None) -
     are all of one smaller size stay as they are, unless the network takes none but its own. Arrays are the
     model's input already; UserError where another size is asked of them.
     """
-    given, own = preprocess or data.preprocess, model.card.preprocess
+    given, own, channels = preprocess or data.preprocess, model.card.preprocess, len(model.card.mean)
     if data.as_given:
         asked = given or (own if _who("img_size", model) is Rank.USER else None)
-        return _as_given(data, asked), dict.fromkeys(PARTS)
+        return _as_given(data, asked).bind(None, channels), dict.fromkeys(PARTS)
     if given is not None:
         parts = {"img_size": given.size, "crop_pct": given.crop_pct, "interpolation": given.interpolation}
-        return data.bind(given), {name: by_user(value) for name, value in parts.items()}
+        return data.bind(given, channels), {name: by_user(value) for name, value in parts.items()}
     if own is None:
-        return data.bind(Preprocess() if data.varies_in_size else None), {}
+        return data.bind(Preprocess() if data.varies_in_size else None, channels), {}
     how, stated = _not_enlarged(data, model, own)
-    return data.bind(how), stated
+    return data.bind(how, channels), stated
 
 
 def _as_given(data: Data, asked: Preprocess | None) -> Data:
@@ -47,7 +47,7 @@ def _as_given(data: Data, asked: Preprocess | None) -> Data:
             f"{data.name} are arrays of {_size(sides)}, which are not resized, and {_size(asked.sides)} is asked for; "
             "resize them first, or give a folder of pictures"
         )
-    return data.bind(None)
+    return data
 
 
 def _not_enlarged(data: Data, model: Classifier, own: Preprocess) -> tuple[Preprocess, Statements]:

@@ -90,7 +90,7 @@ def _data(provenance: dict[str, Any]) -> Data:
     options = provenance.get("load_data")
     if options is None:
         raise UserError("this run's data were given as an object; set run.data to them, then probe again")
-    whole = load_data(**options).bind(_preprocess(provenance))
+    whole = load_data(**options).bind(_preprocess(provenance), len(provenance["mean"]))
     measured = whole.limit(provenance["images"])
     return measured if measured.fingerprint == provenance["data_fingerprint"] else whole
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gradlens.runs.manifest import Entry
 
 Out = Annotated[Path | None, arg(aliases=["-o"])]
-Triple = tuple[float, float, float]
+Channels = tuple[float, ...]
 Loader = TypeVar("Loader")
 
 
@@ -60,9 +60,9 @@ class ModelOptions(PreprocessOptions):
     """Swap the activations before loading the weights: gelu, silu, softplus, …"""
     weights: str = "auto"
     """Which weights of the file: auto (EMA where there is one), raw, ema; random for an untrained twin."""
-    mean: Triple | None = None
+    mean: Channels | None = None
     """Normalisation mean a channel, in pixels of [0, 1]."""
-    std: Triple | None = None
+    std: Channels | None = None
     """Normalisation standard deviation a channel."""
     normalized: bool = False
     """The model normalises inside."""
@@ -80,8 +80,7 @@ class ModelOptions(PreprocessOptions):
         plain = ("arch", "activation", "weights", "mean", "std", "num_classes", "device", "trust_pickle")
         given = {**{name: getattr(self, name) for name in plain}, "normalized": self.normalized or None}
         arguments = as_arguments(self.arch_kwargs or "")
-        stated = {"preprocess": self.stated, "arch_kwargs": arguments}
-        return load_model(spec, **given, **{name: value for name, value in stated.items() if value})
+        return load_model(spec, **given, preprocess=self.stated or None, arch_kwargs=arguments or None)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -39,11 +39,12 @@ class Source(Protocol):
 
 
 class Data:
-    """A sequence of ``(image (3, H, W) in [0, 1], label, index)``.
+    """A sequence of ``(image (C, H, W) in [0, 1], label, index)``.
 
     ``index`` is an image's place in its whole source and stays with it through ``limit`` and
     ``subset``; ``batch`` and ``path`` take it. A label of −1 means unknown. options are the arguments
-    of ``load_data`` that open the source again, None for images given as such.
+    of ``load_data`` that open the source again, None for images given as such. channels: 3, or 1 for pictures
+    made gray.
     """
 
     def __init__(
@@ -53,10 +54,12 @@ class Data:
         preprocess: Preprocess | None = None,
         indices: NDArray[np.int64] | None = None,
         options: Mapping[str, Any] | None = None,
+        channels: int = 3,
     ):
         self.source, self.split, self.preprocess, self.options = source, split, preprocess, options
+        self.channels = channels
         self.indices = np.arange(len(source.labels)) if indices is None else indices
-        self._transform = image_transform(preprocess)
+        self._transform = image_transform(preprocess, channels)
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -140,7 +143,7 @@ class Data:
         return self.source.paths[int(index)]
 
     def image(self, index: int) -> Tensor:
-        """One preprocessed image, ``(3, H, W)``; raises UnreadableError."""
+        """One preprocessed image, ``(C, H, W)``; raises UnreadableError."""
         picture = self.source.open(int(index))
         return picture if isinstance(picture, Tensor) else self._transform(picture)
 
@@ -172,9 +175,9 @@ class Data:
         check_images(batch.image)
         return batch, failures
 
-    def bind(self, preprocess: Preprocess | None) -> Data:
-        """The same images as a model wants them."""
-        return self._with(preprocess=preprocess)
+    def bind(self, preprocess: Preprocess | None, channels: int | None = None) -> Data:
+        """The same images as a model wants them; as many channels as now where not told otherwise."""
+        return self._with(preprocess=preprocess, channels=channels or self.channels)
 
     def limit(self, number: int | None, seed: int = 0) -> Data:
         """A class-stratified sample; a smaller one is contained in a larger, whatever the model."""
@@ -199,7 +202,7 @@ class Data:
             raise UserError(f"no image {unknown[0]} in {self.name}; indices run from 0 to {count - 1}")
 
     def _with(self, **changed: Any) -> Data:
-        same = {k: getattr(self, k) for k in ("source", "split", "preprocess", "indices", "options")}
+        same = {k: getattr(self, k) for k in ("source", "split", "preprocess", "indices", "options", "channels")}
         return Data(**{**same, **changed})
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gradlens.core.names import unknown
+from gradlens.core.surroundings import undisturbed
 from gradlens.core.types import UserError
 from gradlens.data._data import Data, Source
 from gradlens.data._embedded import Digits, Photos, Shapes
@@ -34,6 +35,7 @@ OPENERS: dict[str, Callable[..., Source]] = {
 ROOT = "GRADLENS_DATA"
 
 
+@undisturbed()
 def load_data(
     spec: str | Path | tuple[Any, Any],
     split: str = "val",

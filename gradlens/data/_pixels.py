@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -47,6 +48,16 @@ def _check_header(image: Image.Image) -> None:
         raise ValueError("it is a PostScript program, which would have to be run")
 
 
+def in_channels(image: Image.Image, channels: int) -> Image.Image:
+    """An RGB picture as a model of 1 or 3 channels wants it; gray is Pillow's luma, ITU-R BT.601."""
+    if channels not in (1, 3):
+        raise UserError(
+            f"the model takes {channels} channels, and pictures are read as 3, or 1; give it arrays, "
+            "gl.load_data((images, labels))"
+        )
+    return image.convert("L") if channels == 1 else image
+
+
 def to_rgb(image: Image.Image) -> Image.Image:
     """Turn upright by EXIF, scale 16 bits to 8, put transparency on white, convert to RGB."""
     image = ImageOps.exif_transpose(image)
@@ -62,32 +73,34 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def image_transform(preprocess: Preprocess | None) -> Callable[[Image.Image], Tensor]:
-    """RGB image → ``(3, H, W)`` float32 in [0, 1]; without a Preprocess at its own size."""
+def image_transform(preprocess: Preprocess | None, channels: int = 3) -> Callable[[Image.Image], Tensor]:
+    """RGB image → ``(C, H, W)`` float32 in [0, 1]; without a Preprocess at its own size."""
     from timm.data import create_transform
     from torchvision.transforms import Compose, ConvertImageDtype
     from torchvision.transforms.functional import to_tensor as pil_to_tensor
 
+    mode = partial(in_channels, channels=channels)
     if preprocess is None:
-        return pil_to_tensor
+        return Compose([mode, pil_to_tensor])
     how: dict[str, Any] = {name: getattr(preprocess, name) for name in ("interpolation", "crop_pct", "crop_mode")}
-    return Compose([create_transform((3, *preprocess.sides), normalize=False, **how), ConvertImageDtype(torch.float32)])
+    resized = create_transform((3, *preprocess.sides), normalize=False, **how)
+    return Compose([mode, resized, ConvertImageDtype(torch.float32)])
 
 
-def to_tensor(images: Any, preprocess: Preprocess | None = None) -> Tensor:
-    """A tensor, array, PIL image or path (or a list of them) → ``(B, 3, H, W)`` float32.
+def to_tensor(images: Any, preprocess: Preprocess | None = None, channels: int = 3) -> Tensor:
+    """A tensor, array, PIL image or path (or a list of them) → ``(B, C, H, W)`` float32.
 
     Tensors and floating-point arrays are taken as pixels in [0, 1], channels first; 8-bit arrays as
-    ``(H, W, 3)``, scaled and given the Preprocess like a picture.
+    ``(H, W, 3)``, scaled and given the Preprocess and the number of channels like a picture.
     """
     if isinstance(images, (list, tuple)):
-        return torch.cat([to_tensor(i, preprocess) for i in images])
+        return torch.cat([to_tensor(i, preprocess, channels) for i in images])
     if isinstance(images, (str, Path)):
         images = _opened(Path(images))
     if isinstance(images, np.ndarray) and images.dtype == np.uint8:
-        return to_tensor(_pictures(images), preprocess)
+        return to_tensor(_pictures(images), preprocess, channels)
     if isinstance(images, Image.Image):
-        return image_transform(preprocess)(to_rgb(images))[None]
+        return image_transform(preprocess, channels)(to_rgb(images))[None]
     tensor = torch.as_tensor(images).float()
     return tensor if tensor.ndim == 4 else tensor[None]
 

@@ -200,8 +200,10 @@ class Trial(CallsOfActivations):
         return result
 
 
-def tried(model: nn.Module) -> Trial | None:
+def tried(model: nn.Module, channels: int | None = None) -> Trial | None:
     """A pass over images of the first side that the network takes; None where none of the usual fits.
+
+    channels: as many only; else 3, or what a network takes whose first convolution is of others.
 
     On torch's meta device, which computes nothing and needs no memory; for real where a forward looks
     at values. Training comes first, since some heads only run there. The network stays as it was.
@@ -213,7 +215,10 @@ def tried(model: nn.Module) -> Trial | None:
     # A network of timm says which images it takes.
     own = (getattr(net, "pretrained_cfg", None) or {}).get("input_size", ())
     sides = dict.fromkeys((*own[-1:], *SIDES))
-    tries = [(meta, side, training) for meta in (True, False) for side in sides for training in (True, False)]
+    first = next((m.in_channels for m in net.modules() if isinstance(m, nn.Conv2d)), 3)
+    counts = (channels,) if channels else dict.fromkeys((3, first))
+    shapes = [(count, side, side) for count in counts for side in sides]
+    tries = [(meta, shape, training) for meta in (True, False) for shape in shapes for training in (True, False)]
     return next(filter(None, (_try(net, *how) for how in tries)), None)
 
 
@@ -221,7 +226,7 @@ def _is_compiled(module: nn.Module) -> bool:
     return isinstance(module, torch.jit.ScriptModule) or module._compiled_call_impl is not None
 
 
-def _try(net: nn.Module, meta: bool, side: int, training: bool) -> Trial | None:
+def _try(net: nn.Module, meta: bool, shape: tuple[int, ...], training: bool) -> Trial | None:
     trial = Trial(net)
     # Each module once: functional_call would leave its stand-ins in one that has two names.
     own = {f"{n}.{k}".lstrip("."): t for n, m in net.named_modules() for k, t in (m._parameters | m._buffers).items()}
@@ -234,7 +239,7 @@ def _try(net: nn.Module, meta: bool, side: int, training: bool) -> Trial | None:
     try:
         with quiet, caller, measuring(net), torch.no_grad(), trial:
             net.train(training)
-            images = torch.full((2, 3, side, side), 0.5, dtype=like.dtype, device=device)
+            images = torch.full((2, *shape), 0.5, dtype=like.dtype, device=device)
             output = functional_call(net, state, (images,), tie_weights=False)
             trial.look()
             del output

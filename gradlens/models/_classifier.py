@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, cast
 
@@ -55,9 +56,10 @@ class ModelCard:
 
 
 class Classifier(nn.Module):
-    """A network with its normalisation inside: images ``(B, 3, H, W)`` in [0, 1] → logits ``(B, K)``.
+    """A network with its normalisation inside: images ``(B, C, H, W)`` in [0, 1] → logits ``(B, K)``.
 
-    mean and std are per channel, in pixels of [0, 1]; ``(0, 0, 0)`` and ``(1, 1, 1)`` leave the pixels.
+    mean and std are per channel, in pixels of [0, 1]; zeros and ones leave the pixels. It computes in the
+    type of the network's first weight.
     """
 
     mean: Tensor
@@ -67,14 +69,18 @@ class Classifier(nn.Module):
         super().__init__()
         self.net, self.card = net, card
         self.channels_last = False
-        self.register_buffer("mean", torch.tensor(card.mean).view(1, -1, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(card.std).view(1, -1, 1, 1), persistent=False)
+        self.autocast: torch.dtype | None = None
+        dtype = next((p.dtype for p in net.parameters() if p.is_floating_point()), torch.float32)
+        for name, values in (("mean", card.mean), ("std", card.std)):
+            self.register_buffer(name, torch.tensor(values, dtype=dtype).view(1, -1, 1, 1), persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
-        x = (image - self.mean) / self.std
+        x = self._normalised(image).to(self.mean.dtype)
         if self.channels_last:
             x = x.contiguous(memory_format=torch.channels_last)
-        logits = self.net(x)
+        # Where none is asked for, training's own goes on.
+        with torch.autocast(x.device.type, self.autocast) if self.autocast else nullcontext():
+            logits = self.net(x)
         if not isinstance(logits, Tensor) or logits.ndim != 2:
             raise UserError(
                 f"model {self.card.name} returned {_describe(logits)}; wanted logits (B, K): wrap it so "
@@ -87,6 +93,18 @@ class Classifier(nn.Module):
             )
         return logits
 
+    def _normalised(self, image: Tensor) -> Tensor:
+        card, channels = self.card, image.shape[1] if image.ndim == 4 else 0
+        if not any(card.mean) and set(card.std) <= {1.0}:
+            return image
+        # Torch would repeat a single channel, or a single mean, without a word.
+        if channels != len(card.mean):
+            raise UserError(
+                f"images of shape {tuple(image.shape)} came to model {card.name}, which normalises {len(card.mean)} "
+                "channels; give images of as many (.expand for gray ones), or one mean and std a channel"
+            )
+        return (image - self.mean) / self.std
+
     @property
     def device(self) -> torch.device:
         return self.mean.device
@@ -95,18 +113,26 @@ class Classifier(nn.Module):
         """A faster copy for measuring: BatchNorm folded into convolutions, channels last.
 
         Module names stay, so units can still be asked for by name. The copy's card counts the folded
-        sites; networks without any are returned as a plain copy, those that cannot be copied as they are.
+        sites; a network without any, or that cannot be copied, is returned as it is.
         """
+        if not any(isinstance(m, nn.BatchNorm2d) for m in self.modules()):
+            return self
         try:
             twin = copy.deepcopy(self).eval()
         except Exception as error:  # a user's module may hold anything
             logging.getLogger("gradlens").info("BatchNorm not folded: %s", error)
             return self
         sites = fold_batchnorm(twin.net)
-        if sites:
-            twin = twin.to(memory_format=torch.channels_last)
-            twin.channels_last = True
-        twin.card = replace(self.card, folded=sites)
+        if not sites:
+            return self
+        twin = twin.to(memory_format=torch.channels_last)
+        twin.channels_last, twin.card = True, replace(self.card, folded=sites)
+        return twin
+
+    def under_autocast(self, dtype: torch.dtype | None) -> Classifier:
+        """The same network, whose weights it shares, computing in a shorter type where torch does so safely."""
+        twin = copy.copy(self)
+        twin.autocast = dtype
         return twin
 
     def provenance(self) -> dict[str, Any]:
@@ -144,8 +170,6 @@ def fold_batchnorm(net: nn.Module) -> int:
     The network must be in evaluation mode. The graph is traced only to find the pairs: modules are
     replaced where they stand, so their names remain. A network that cannot be traced is left alone.
     """
-    if not any(isinstance(m, nn.BatchNorm2d) for m in net.modules()):
-        return 0
     try:
         graph = GraphModule(net, _LeafTracer().trace(net)).graph
     except Exception as error:  # tracing runs the user's forward with stand-ins: anything may come

@@ -8,7 +8,7 @@ from gradlens.core.stated import Rank, said
 from gradlens.core.types import Preprocess, UserError
 from gradlens.models._checkpoint import Checkpoint, read_checkpoint
 from gradlens.models._classifier import Classifier, ModelCard
-from gradlens.models.normalisation import NONE
+from gradlens.models.normalisation import NONE, Normalisation
 
 
 def describe(spec: str, load: Callable[[], Classifier], trust_pickle: bool = False) -> dict[str, Any]:
@@ -34,7 +34,7 @@ def _of_model(model: Classifier, checkpoint: Checkpoint | None) -> dict[str, Any
         "activation": card.activation,
         **({"activation_is_open": doubt} if (doubt := _doubt(card, checkpoint)) else {}),
         "weights_used": card.weights,
-        "normalised": "inside the network" if (card.mean, card.std) == (NONE.mean, NONE.std) else "outside, once",
+        "normalised": "inside the network" if Normalisation(card.mean, card.std).same_as(NONE) else "outside, once",
         "mean": card.mean,
         "std": card.std,
         "preprocessing": _in_words(preprocess) if preprocess else "none stated: pixels as they are",

@@ -13,10 +13,12 @@ from torch import nn
 
 from gradlens.core.names import unknown
 from gradlens.core.stated import Stated, by_default, by_file, by_user, settled
+from gradlens.core.surroundings import undisturbed
 from gradlens.core.types import Preprocess, UserError
 from gradlens.models._activations import activation_names
 from gradlens.models._checkpoint import Checkpoint, read_checkpoint
 from gradlens.models._classifier import Classifier, ModelCard
+from gradlens.models._handed import by_channel, measurable
 from gradlens.models._swapping import swap_activations
 from gradlens.models._wrappings import Form, State, average_in, below, unwrap, without_counters
 from gradlens.models.architectures import SOURCES, Built, For, arguments_of, build, classes_in, is_code, literal
@@ -67,6 +69,7 @@ class _Asked:
         return self.arch or (str(self.spec) if _is_name(self.spec) else None)
 
 
+@undisturbed()
 def load_model(
     spec: str | Path | nn.Module,
     arch: str | None = None,
@@ -105,11 +108,13 @@ def load_model(
     if kind not in WEIGHTS and (isinstance(spec, nn.Module) or _is_name(spec)):
         raise UserError(unknown("weights", weights, WEIGHTS))
     built, checkpoint, name, stated = _built(asked, kind, seed)
+    built = measurable(built, name)
     sites = swap_activations(built.net, activation) if activation else 0
     chosen = _choose(built.net, checkpoint, kind) if checkpoint else None
     filled = _fill(built.net, chosen, str(spec)) if seed is None else _randomise(built, chosen, seed)
     normalisation, said = _normalise(name, asked, built, checkpoint, chosen)
     swapped = [f"{sites} activations swapped for {activation}"] if sites else []
+    normalisation = replace(normalisation, value=by_channel(normalisation.value, built.net))
     how, parts = _preprocess(asked, built, checkpoint)
     used = activation or "+".join(activation_names(built.net)) or None
     classes = _count_classes(built.net) or num_classes

@@ -16,8 +16,10 @@ from gradlens.models._classifier import ModelCard
 
 # Of batches seen in training, unlike a network's other buffers.
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
-# A normalisation's weight, LayerScale's gamma, NFNet's skipinit_gain.
-SCALES = re.compile(r".*(weight|gamma|gain|scale)")
+# A normalisation's weight, LayerScale's gamma (ResMLP's ls1), NFNet's gain and skipinit_gain.
+SCALES = re.compile(r".*(weight|gamma|gain|scale)|ls\d*")
+# LayerScale starts at 1e-4 to 1e-6.
+CLOSED = 1e-3
 
 
 def read_control(weights: str) -> int | None:
@@ -70,15 +72,22 @@ def keep_constants(net: nn.Module, state: Mapping[str, Tensor]) -> None:
 
 
 def open_branches(net: nn.Module) -> tuple[str, ...]:
-    """Set the scales that start at zero to one, in place; returns a note of them.
+    """Set the scales that start at zero, or close to it, to one, in place; returns a note of them.
 
-    A residual branch that ends in a zero is meant to wake up in training. In a twin, which has none, all
-    its weights would do nothing, and most of the twin's gradient would be exactly zero.
+    A residual branch that ends in one is meant to wake up in training. In a twin, which has none, all its
+    weights would do next to nothing, and most of the twin's gradient would be exactly zero.
     """
-    zero = [n for n, p in net.named_parameters() if p.ndim < 2 and not p.any() and SCALES.match(n.rpartition(".")[2])]
-    for name in zero:
+    closed = [
+        name for name, scale in net.named_parameters() if SCALES.fullmatch(name.rpartition(".")[2]) and _closed(scale)
+    ]
+    for name in closed:
         nn.init.ones_(net.get_parameter(name))
-    return (f"{len(zero)} scales that start at zero set to one, such as {zero[0]}",) if zero else ()
+    return (f"{len(closed)} scales that start at or near zero set to one, such as {closed[0]}",) if closed else ()
+
+
+def _closed(scale: Tensor) -> bool:
+    """One value, which is next to nothing, for every channel: ``(C,)``, or ``(C, 1, 1)`` as some have it."""
+    return scale.squeeze().ndim < 2 and bool((scale == scale.flatten()[0]).all() and (scale.abs() <= CLOSED).all())
 
 
 def _is_constant(tensor: Tensor) -> bool:

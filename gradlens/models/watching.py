@@ -4,59 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from gradlens.core.names import unknown
+from gradlens.core.surroundings import undisturbed
 from gradlens.core.types import UserError
 
 
 @contextmanager
 def measuring(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode with frozen parameters, restored on the way out, also after an exception."""
+    """Evaluation mode with frozen parameters, undisturbed; restored on the way out, also after an exception."""
     modes = [(m, m.training) for m in model.modules()]
     flags = [(p, p.requires_grad) for p in model.parameters()]
     try:
         model.eval()
         for parameter, _ in flags:
             parameter.requires_grad_(False)
-        with full_float32():
+        with undisturbed():
             yield
     finally:
         for module, mode in modes:
             module.training = mode
         for parameter, flag in flags:
             parameter.requires_grad_(flag)
-
-
-@contextmanager
-def full_float32() -> Iterator[None]:
-    """Matrix products and convolutions in float32 rather than in TF32 or another shorter type."""
-    switches = [s for s in _precision_switches() if s[1] != s[2]]
-    try:
-        for turn, _, full in switches:
-            turn(full)
-        yield
-    finally:
-        for turn, before, _ in switches:
-            turn(before)
-
-
-def _precision_switches() -> list[tuple[Callable, Any, Any]]:
-    """Each as ``(setter, present value, value of full precision)``."""
-    backends: Any = torch.backends
-    try:
-        return [
-            (torch.set_float32_matmul_precision, torch.get_float32_matmul_precision(), "highest"),
-            (partial(setattr, backends.cudnn, "allow_tf32"), backends.cudnn.allow_tf32, False),
-        ]
-    except RuntimeError:
-        # Who has used torch's newer switches cannot read the older ones any more.
-        gpu, cpu = (backends.cuda.matmul, backends.cudnn.conv), (backends.mkldnn.matmul, backends.mkldnn.conv)
-        return [(partial(setattr, o, "fp32_precision"), o.fp32_precision, "ieee") for o in gpu + cpu]
 
 
 class UnitHooks:

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from gradlens.core.seeds import image_uniform
+from gradlens.core.surroundings import undisturbed
 from gradlens.core.types import Batch, UserError
 from gradlens.models.watching import UnitHooks, measuring
 from gradlens.probes.objectives import evaluate
@@ -31,21 +32,32 @@ class Forward:
         self.model, self.batch, self.mode, self.seed = model, batch, mode, seed
         self.needs = frozenset(needs)
         self._units: dict[str, Tensor] | None = None
+        self._ran = model
 
     @cached_property
     def image(self) -> Images:
         """The input as the leaf that gradients are taken with respect to."""
-        return self.batch.image.detach().requires_grad_()
+        image = self.batch.image
+        return (image.clone() if image.is_inference() else image.detach()).requires_grad_()
+
+    @property
+    def network(self) -> nn.Module:
+        """What the forward pass runs: the model, or in a session a faster copy of it."""
+        return self.model
 
     @cached_property
     def logits(self) -> Float[Tensor, "b k"]:
         """``(B, K)`` in the model's precision, attached to the image."""
         with ExitStack() as stack:
             if self.mode == "value":
-                stack.enter_context(measuring(self.model))
-            hooks = stack.enter_context(UnitHooks(self.model, self.needs))
+                stack.enter_context(undisturbed())
+            network = self.network
+            if self.mode == "value":
+                stack.enter_context(measuring(network))
+            hooks = stack.enter_context(UnitHooks(network, self.needs))
             stack.enter_context(torch.enable_grad())
-            logits = self.model(self.image)
+            logits = network(self.image)
+            self._ran = network
             self._units = hooks.units
         return logits
 

@@ -12,10 +12,12 @@ from torch import Tensor
 
 from gradlens.core.memory import available_bytes
 from gradlens.core.numbers import amount
+from gradlens.core.surroundings import undisturbed
 from gradlens.core.types import Batch, UserError, check_images
 from gradlens.data import to_tensor
 from gradlens.models import Classifier, load_model
 from gradlens.probes.probe import Images, Probe
+from gradlens.probes.soundness import quickest
 
 Look = TypeVar("Look", bound=Probe)
 # So many images are looked at without asking how much memory they take.
@@ -25,6 +27,7 @@ PIECE = 64
 TRANSIENT = 1.5
 
 
+@undisturbed()
 def look_at(
     model: Classifier | str | Path, images: Any, labels: Any, seed: int, needs: Sequence[str], kind: type[Look]
 ) -> Look:
@@ -39,6 +42,7 @@ def look_at(
     return _look(model, batch, seed, needs, kind)
 
 
+@undisturbed()
 def input_gradient(model: Classifier | str | Path, images: Any, labels: Any = None, objective: str = "loss") -> Images:
     """``∂ objective_b / ∂ image_b``, ``(B, 3, H, W)``, per unit pixel and signed.
 
@@ -49,7 +53,8 @@ def input_gradient(model: Classifier | str | Path, images: Any, labels: Any = No
         images, labels, index = images.image, images.target, images.index
     model, listed = _opened(model), _listed(images)
     for rows, batch in _pieces(model, listed, _targets(labels, len(listed)), index):
-        with _look(model, batch, 0, [f"gradient:{objective}"], Probe) as look:
+        fast = quickest(model, batch.to(model.device))
+        with _look(fast, batch, 0, [f"gradient:{objective}"], Probe) as look:
             gradient = look.gradient(objective)
         if rows.stop >= len(listed) and found is None:
             return gradient
@@ -118,7 +123,9 @@ def _stacked(listed: Sequence[Any] | Tensor, model: Classifier) -> Tensor:
 
 def _tensor(image: Any, model: Classifier) -> Tensor:
     try:
-        return to_tensor(image, model.card.preprocess)
+        return to_tensor(image, model.card.preprocess, len(model.card.mean))
+    except UserError:
+        raise
     except (TypeError, RuntimeError):
         kind = type(image).__name__
         raise UserError(f"a {kind} is no image; give a tensor, an array, a PIL image, a path or a Batch") from None

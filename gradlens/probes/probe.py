@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from gradlens.core.memory import bytes_of, graph_bytes
 from gradlens.core.numbers import amount
 from gradlens.core.types import Batch, UserError
-from gradlens.models.watching import full_float32
+from gradlens.models.watching import measuring
 from gradlens.probes.edges import edge_map_of
 from gradlens.probes.forward import Forward, Images, Mode, Values
 
@@ -74,7 +74,9 @@ class Probe(Forward):
             cotangent = self._cotangent(of)
             scale = cotangent.abs().amax(1)
             unit = cotangent / torch.where(scale > 0, scale, 1.0)[:, None]
-            self._gradients[of] = ScaledGradient(self._pulled_back(of, unit), scale)
+            last = self._awaited == {of}
+            self._awaited.discard(of)
+            self._gradients[of] = ScaledGradient(self.pulled_back(unit, last), scale)
         return self._gradients[of]
 
     def edges(self, name: str = "canny", **parameters: float) -> Float[Tensor, "b 1 h w"]:
@@ -95,6 +97,22 @@ class Probe(Forward):
             found = f"shape {tuple(image.shape)}" if isinstance(image, Tensor) else f"a {type(image).__name__}"
             raise UserError(f"other pixels are {found}; wanted a tensor like probe.batch.image (B, C, H, W)")
         return self._look_at(Batch(image.detach(), self.target, self.batch.index))
+
+    def with_map(self, values: Images, of: str = "loss") -> Probe:
+        """The same look with another map, ``(B, C, H, W)``, in the place of a gradient: what analyzers then measure.
+
+        Such as an attribution's; of one channel, or of as many as the images.
+        """
+        image = self.batch.image
+        fits = values.ndim == 4 and values.shape[1] in (1, image.shape[1])
+        if not fits or (len(values), *values.shape[2:]) != (len(image), *image.shape[2:]):
+            raise UserError(
+                f"a map of shape {tuple(values.shape)} is none of images {tuple(image.shape)}; enlarge a layer's with "
+                "torch.nn.functional.interpolate"
+            )
+        look = self._look_at(self.batch)
+        look._gradients[of] = ScaledGradient(values.detach(), values.new_ones(len(values), dtype=torch.float64))
+        return look
 
     @property
     def held(self) -> dict[str, int]:
@@ -133,20 +151,39 @@ class Probe(Forward):
     def _differentiated(self, of: str) -> Images:
         """The gradient in the modes that train: with its graph, or as a leaf."""
         value, keep = self._value(of, self.logits), self.mode == "graph"
-        (gradient,) = torch.autograd.grad(value.sum(), self.image, create_graph=keep, retain_graph=True)
+        try:
+            (gradient,) = torch.autograd.grad(value.sum(), self.image, create_graph=keep, retain_graph=True)
+        except RuntimeError as error:
+            if "use_reentrant" not in str(error):
+                raise
+            raise UserError(
+                "activation checkpointing is reentrant, which cannot be trained through; give use_reentrant=False"
+            ) from error
         return gradient if keep else gradient.detach().requires_grad_()
 
-    def _pulled_back(self, of: str, cotangent: Tensor) -> Images:
-        """The vector–Jacobian product, freeing the graph with the last gradient that is awaited."""
+    def pulled_back(self, cotangent: Tensor, last: bool = False) -> Images:
+        """The vector–Jacobian product of one on the logits, ``(B, K)``; the last one frees the graph."""
         if self._spent:
             del self.logits
-        last = self._awaited == {of}
-        self._awaited.discard(of)
-        with full_float32():
+        # What is computed again under activation checkpointing must be what the forward pass was.
+        with measuring(self._ran):
             vector = cotangent.to(self.logits.dtype)
-            (product,) = torch.autograd.grad(self.logits, self.image, vector, retain_graph=not last)
+            try:
+                (product,) = torch.autograd.grad(self.logits, self.image, vector, retain_graph=not last)
+            except RuntimeError as error:
+                if "use_reentrant" not in str(error):
+                    raise
+                product, last = self._accumulated(vector), True
         self._spent = last
         return product.contiguous()
+
+    def _accumulated(self, vector: Tensor) -> Images:
+        """The product of a pass of its own, where a reentrant checkpoint lets nothing but ``backward`` through."""
+        del self.logits
+        self.logits.backward(vector)
+        product, self.image.grad = self.image.grad, None
+        assert product is not None
+        return product
 
     def _cotangent(self, of: str) -> Float[Tensor, "b k"]:
         with torch.enable_grad():

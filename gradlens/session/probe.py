@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from gradlens.core.notebook import displayable
 from gradlens.core.numbers import amount, number
@@ -22,6 +22,7 @@ from gradlens.plotting.pictures import FOOT, HEADING, LETTERS, PAGE, PANEL, SCAL
 from gradlens.plotting.style import MUTED
 from gradlens.probes import opening
 from gradlens.probes import probe as plain
+from gradlens.probes.soundness import quickest
 from gradlens.session.page import TILES, thumbnails
 
 
@@ -32,6 +33,12 @@ class Probe(plain.Probe):
     def of(cls, probe: plain.Probe) -> Probe:
         """The same look with what a session adds; what was computed already is computed again when asked for."""
         return cls(probe.model, probe.batch, probe.mode, probe.seed, probe.needs)
+
+    @property
+    def network(self) -> nn.Module:
+        """The copy that a run would measure, of the model as it is when the forward pass runs."""
+        classifier = self.mode == "value" and isinstance(self.model, Classifier)
+        return quickest(self.model, self.batch) if classifier else self.model  # type: ignore[arg-type]
 
     def show(self, of: str = "loss", edges: str = "canny", images: int = 8) -> Figure:
         """Image, gradient and edges side by side, a row an image, at most so many; gray is a gradient of zero."""

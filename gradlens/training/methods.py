@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from gradlens.core.names import parse_spec, unknown
 from gradlens.core.registry import typed_parameters
 from gradlens.core.seeds import image_uniform
+from gradlens.core.surroundings import full_float32
 from gradlens.core.types import Batch, UserError
-from gradlens.models.watching import full_float32
 from gradlens.probes.attacks import attack
 from gradlens.probes.objectives.logits import loss
 from gradlens.probes.probe import Probe

@@ -19,11 +19,15 @@ LUMINANCE = (0.2125, 0.7154, 0.0721)
 
 
 def luminance(images: Images) -> Maps:
-    """Weighted sum of R, G and B in the images' own type; gray images pass."""
-    if images.shape[1] == 1:
-        return images
+    """Weighted sum of R, G and B in the images' own type; gray images pass.
+
+    A fourth channel is taken for transparency and left out; of two, or of more than four, it is the mean.
+    """
+    channels = images.shape[1]
+    if channels not in (3, 4):
+        return images if channels == 1 else images.mean(1, keepdim=True)
     weight = torch.tensor(LUMINANCE, dtype=images.dtype, device=images.device)
-    return (images * weight.view(1, 3, 1, 1)).sum(1, keepdim=True)
+    return (images[:, :3] * weight.view(1, 3, 1, 1)).sum(1, keepdim=True)
 
 
 def correlate(images: Images, half: Sequence[float], axis: int, border: str) -> Images:
@@ -63,6 +67,11 @@ def _difference(images: Images, axis: int, border: str) -> Images:
 
 
 def _padded(images: Images, radius: int, axis: int, border: str) -> Float[Tensor, "b c _ _"]:
+    size = images.shape[axis]
+    if border == "reflect" and radius >= size:
+        # Mirrored as often as it takes, as scipy does; torch refuses to do it twice.
+        place = torch.arange(-radius, size + radius, device=images.device) % max(1, 2 * (size - 1))
+        return images.index_select(axis, torch.minimum(place, 2 * (size - 1) - place))
     return F.pad(images, (radius, radius, 0, 0) if axis == 3 else (0, 0, radius, radius), mode=border)
 
 

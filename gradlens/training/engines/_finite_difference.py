@@ -14,8 +14,8 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
+from gradlens.core.surroundings import full_float32
 from gradlens.core.types import Batch
-from gradlens.models.watching import full_float32
 from gradlens.probes.objectives.logits import loss
 from gradlens.probes.probe import Probe
 from gradlens.training.engines._replay import RepeatablePass

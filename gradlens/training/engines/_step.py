@@ -10,8 +10,8 @@ from typing import Protocol, runtime_checkable
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from gradlens.core.surroundings import full_float32
 from gradlens.core.types import Batch, UserError
-from gradlens.models.watching import full_float32
 from gradlens.probes.objectives.logits import loss
 from gradlens.probes.probe import Probe
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from gradlens.models.watching import full_float32
+from gradlens.core.surroundings import full_float32
 
 
 @pytest.fixture
