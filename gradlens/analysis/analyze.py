@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
@@ -71,13 +72,20 @@ def analyze_all(
 
     preprocess replaces the models' own, as a published protocol asks for.
     """
+    processes.join_for_long()
     sessions = []
-    for model, out in zip(models, outs or [None] * len(models), strict=True):
-        classifier = as_classifier(model)
-        bound = as_data(data, classifier)
-        bound = (bound.bind(preprocess) if preprocess else bound).limit(limit)
-        chosen = choose_analyzers(analyzers, [objective] if isinstance(objective, str) else objective)
-        sessions.append(Session(classifier, bound, chosen, _output(out), settings or Settings()))
+    with ExitStack() as claims:
+        for model, out in zip(models, outs or [None] * len(models), strict=True):
+            classifier = as_classifier(model)
+            bound = as_data(data, classifier)
+            bound = (bound.bind(preprocess) if preprocess else bound).limit(limit)
+            chosen = choose_analyzers(analyzers, [objective] if isinstance(objective, str) else objective)
+            sessions.append(Session(classifier, bound, chosen, _output(out), settings or Settings()))
+            claims.enter_context(sessions[-1].claimed())
+        return _runs(sessions, workers, progress)
+
+
+def _runs(sessions: Sequence[Session], workers: int | None, progress: bool) -> list[Run]:
     unfinished = [session for session in sessions if session.finished is None]
     _say_doubts(unfinished)
     for session in unfinished:
@@ -86,7 +94,7 @@ def analyze_all(
         _measure([s for s in unfinished if s.data.preprocess == preprocess], workers, progress)
     # Every process's parts must be there before the first one merges them.
     processes.barrier()
-    return [session.finished or session.finish(_batches(session)) for session in sessions]
+    return [session.finished or session.finish() for session in sessions]
 
 
 def _measure(sessions: Sequence[Session], workers: int | None, progress: bool) -> None:
@@ -113,10 +121,6 @@ def _say_doubts(sessions: Sequence[Session]) -> None:
         notes = [note for session in sessions for note in session.data.notes]
         for note in dict.fromkeys(notes + doubts):
             logging.getLogger("gradlens").warning(note)
-
-
-def _batches(session: Session) -> int:
-    return len(Batches(session.data, session.settings.batch_size))
 
 
 def as_classifier(model: str | Path | nn.Module) -> Classifier:

@@ -136,6 +136,8 @@ def _of_missing(run: Run) -> Iterator[str]:
 def _of_files(run: Run) -> Iterator[str]:
     if count := run.summary.get("unreadable"):
         yield f"{count} images could not be read and were skipped; run.json lists them"
+    if edited := run.provenance.get("edited"):
+        yield f"changed after it was measured: {', '.join(edited)}; its numbers are not those of the model"
 
 
 def _value(run: Run, key: str) -> Value:
