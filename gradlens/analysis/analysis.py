@@ -86,8 +86,7 @@ class Session:
         with only_writer(self.folder):
             # Another process may have finished it in between.
             self.finished = _finished(self.folder, self.terms, self.settings.resume)
-            for place in (self.folder, self.folder / "examples"):
-                clear_temporaries(place)
+            clear_temporaries(self.folder / "examples")
             yield
 
     def open(self) -> None:

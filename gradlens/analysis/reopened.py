@@ -107,6 +107,6 @@ def _check_paths(run: Run, data: Data, indices: Sequence[int]) -> None:
     for index in indices:
         if index in then and then[index] != readable(data.path(index)):
             raise UserError(
-                f"image {index} of {data.name} is now {readable(data.path(index))}, and was {then[index]}: the data changed; "
-                "set run.data to those that were measured"
+                f"image {index} of {data.name} is now {readable(data.path(index))}, and was {then[index]}: the data "
+                "changed; set run.data to those that were measured"
             )

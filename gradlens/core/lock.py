@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from gradlens.core.files import make_folder
+from gradlens.core.files import clear_temporaries, make_folder
 from gradlens.core.types import UserError
 
 try:
@@ -28,10 +28,12 @@ _HELD: set[int] = set()
 def only_writer(folder: Path) -> Iterator[None]:
     """Be the one process that writes into a folder while the block lasts; raises UserError where another is.
 
-    The system ends the claim with the process, however that ends.
+    The system ends the claim with the process, however that ends; what a killed one left half written is cleared.
     """
+    made = not folder.exists()
     lock = _locked(make_folder(folder) / NAME)
     try:
+        clear_temporaries(folder)
         yield
     finally:
         # Not in a forked child, whose parent goes on; and while it is held, or it would be another's file.
@@ -40,6 +42,9 @@ def only_writer(folder: Path) -> Iterator[None]:
                 (folder / NAME).unlink()
             _HELD.discard(lock)
             os.close(lock)
+        if made:
+            with suppress(OSError):
+                folder.rmdir()
 
 
 def _leave_to_the_parent() -> None:

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from gradlens.core.types import UserError
 
-
 # For the others to show up at all; variables left over from another launch would be waited for without end.
 MEETING = datetime.timedelta(minutes=1)
 
