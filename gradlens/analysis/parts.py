@@ -192,7 +192,7 @@ class Parts:
             raise DamagedError(f"rows of {writer} have no {file.name} that commits them")
         # Whatever a library raises at bytes that are none of its format.
         try:
-            with np.load(file) as stored:
+            with file.open("rb") as stream, np.load(stream) as stored:
                 state = dict(stored)
             if self._terms:
                 self._check_state(writer, state)

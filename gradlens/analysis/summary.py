@@ -101,4 +101,5 @@ def _core_summary(samples: pd.DataFrame, card: ModelCard, data: Data, provenance
         "crop_pct": preprocess.crop_pct if preprocess else None,
         "interpolation": preprocess.interpolation if preprocess else None,
         "unreadable": len(provenance["unreadable"]),
+        "no_prediction": int(samples["prediction"].isna().sum()),
     }

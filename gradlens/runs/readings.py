@@ -98,7 +98,8 @@ def table_of(run: Run, details: bool = True, meanings: bool = True) -> Table:
 
 def warnings(run: Run, missing: bool = True) -> list[str]:
     """What a reader must know before believing the numbers; missing: also why numbers are not there."""
-    return [*_of_model(run), *_of_gradients(run.summary), *(_of_missing(run) if missing else ()), *_of_files(run)]
+    known = [*_of_model(run), *_of_outputs(run.summary), *_of_gradients(run.summary)]
+    return [*known, *(_of_missing(run) if missing else ()), *_of_files(run)]
 
 
 def _of_model(run: Run) -> Iterator[str]:
@@ -119,6 +120,14 @@ def _of_gradients(summary: Mapping[str, Any]) -> Iterator[str]:
         count = summary.get(f"gradients_{key}", 0)
         if count:
             yield f"{count} gradients are {what}; column gradient_flag marks them"
+
+
+def _of_outputs(summary: Mapping[str, Any]) -> Iterator[str]:
+    if count := summary.get("no_prediction"):
+        yield (
+            f"the logits of {count:,} of {summary['images']:,} images are NaN or infinite: these have no prediction, "
+            "and top-1 and other accuracies count them as wrong"
+        )
 
 
 def _of_missing(run: Run) -> Iterator[str]:
