@@ -16,7 +16,7 @@ from gradlens.analysis.analysis import Session
 from gradlens.stats.tallies import PerClass
 
 ANALYZERS = "sample_asymmetry,class_selectivity"
-OPTIONS = {"analyzers": ANALYZERS, "batch_size": 6}
+OPTIONS = {"analyzers": ANALYZERS, "batch_size": 2, "limit": 20, "examples": 0}
 
 
 def stopped(out, monkeypatch, seed=0):
