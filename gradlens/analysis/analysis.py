@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 import logging
+import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,8 @@ from gradlens.analysis.summary import assemble, empty_tallies
 from gradlens.analyzers import PILOT_IMAGES, Analyzer
 from gradlens.analyzers.gallery import kept_gradients
 from gradlens.core import processes
+from gradlens.core.files import clear_temporaries, readable
+from gradlens.core.lock import only_writer
 from gradlens.core.memory import in_pieces, within_memory
 from gradlens.core.names import unknown
 from gradlens.core.stated import Stated
@@ -75,11 +79,25 @@ class Session:
         self.folder, self.settings = folder, settings
         self.terms = contract(model, data, analyzers, settings.batch_size, settings.seed, settings.precision)
         self.finished = _finished(folder, self.terms, settings.resume)
-        self.parts = Parts(folder / "parts" if folder else None)
+        images = np.split(data.indices, range(settings.batch_size, len(data), settings.batch_size))
+        self.parts = Parts(folder / "parts" if folder else None, images)
+        self._torn = False
         self._start, self._size = time.monotonic(), sys.maxsize
 
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Alone in the output, which the first process claims for its fellows; what a killed one left is cleared."""
+        if self.folder is None or self.finished or processes.rank() != 0:
+            yield
+            return
+        with only_writer(self.folder):
+            # Another process may have finished it in between.
+            self.finished = _finished(self.folder, self.terms, self.settings.resume)
+            clear_temporaries(self.folder / "examples")
+            yield
+
     def open(self) -> None:
-        """Claim the output, and show the analyzers the pilot images."""
+        """Begin the parts, or go on with them, and show the analyzers the pilot images."""
         if processes.rank() == 0:
             self.parts.open(self.terms, self.settings.resume)
         processes.barrier()
@@ -115,23 +133,26 @@ class Session:
         if batch is not None:
             pieces, self._size = within_memory(self._measure, batch, self._size)
             rows = pd.concat([r for r, _ in pieces], ignore_index=True)
+            self._torn = True
             for name, values in itertools.chain.from_iterable(o for _, o in pieces):
                 self._tallies[name].update(*values)  # type: ignore[attr-defined]
         self.parts.add(k, rows, failures)
+        self._torn = False
         self._check_failures()
 
     def flush(self) -> None:
-        """Put finished batches on the disk."""
-        self.parts.flush(self._tallies)
+        """Put finished batches on the disk, unless an error left some tallies with a batch that others lack."""
+        if not self._torn:
+            self.parts.flush(self._tallies)
 
-    def finish(self, batches: int) -> Run:
+    def finish(self) -> Run:
         """Merge every process's parts into a run; the first process writes it."""
         if processes.rank() != 0:
             processes.barrier()
             assert self.folder is not None
             return Run.load(self.folder)
-        samples = self.parts.merge(self._tallies, empty_tallies(self.analyzers), batches)
-        unreadable = {self.data.path(i): why for i, why in sorted(self.parts.failures.items())}
+        samples = self.parts.merge(self._tallies, empty_tallies(self.analyzers))
+        unreadable = {readable(self.data.path(i)): why for i, why in sorted(self.parts.failures.items())}
         provenance = {**self.terms, **circumstances(self.model, self.data), "unreadable": unreadable}
         name = self.settings.protocol
         provenance["protocol"] = name and protocol(name).record(self.data)
@@ -179,6 +200,9 @@ def _finished(folder: Path | None, terms: Mapping[str, Any], resume: bool) -> Ru
     run = Run.load(folder)
     different = difference(run.provenance, terms)
     if resume and not different:
+        if (folder / "parts").exists() and processes.rank() == 0:
+            # Of a process that was killed between its last two steps.
+            shutil.rmtree(folder / "parts", ignore_errors=True)
         return run
     what = f"another run, with {different}" if different else "a finished run"
     raise UserError(f"{folder} holds {what}; choose another output, or delete it")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
@@ -77,14 +78,22 @@ def analyze_all(
 
     preprocess goes before the models' own, as a published protocol asks for.
     """
+    processes.join_for_long()
     sessions = []
-    for model, out in zip(models, outs or [None] * len(models), strict=True):
-        classifier = as_classifier(model)
-        opened = data if isinstance(data, Data) else load_data(data)
-        pixels, stated = bound(opened, classifier, preprocess)
-        chosen = choose_analyzers(analyzers, [objective] if isinstance(objective, str) else objective)
-        known = {name: one for name, one in {**classifier.card.stated, **stated}.items() if one is not None}
-        sessions.append(Session(classifier, pixels.limit(limit), chosen, _output(out), settings or Settings(), known))
+    with ExitStack() as claims:
+        for model, out in zip(models, outs or [None] * len(models), strict=True):
+            classifier = as_classifier(model)
+            opened = data if isinstance(data, Data) else load_data(data)
+            pixels, stated = bound(opened, classifier, preprocess)
+            chosen = choose_analyzers(analyzers, [objective] if isinstance(objective, str) else objective)
+            known = {name: one for name, one in {**classifier.card.stated, **stated}.items() if one is not None}
+            asked = chosen, _output(out), settings or Settings(), known
+            sessions.append(Session(classifier, pixels.limit(limit), *asked))
+            claims.enter_context(sessions[-1].claimed())
+        return _runs(sessions, workers, progress)
+
+
+def _runs(sessions: Sequence[Session], workers: int | None, progress: bool) -> list[Run]:
     unfinished = [session for session in sessions if session.finished is None]
     _say_doubts(unfinished)
     for session in unfinished:
@@ -94,7 +103,7 @@ def analyze_all(
         _measure([s for s in unfinished if _images_of(s) == seen], workers, progress)
     # Every process's parts must be there before the first one merges them.
     processes.barrier()
-    return [session.finished or session.finish(_batches(session)) for session in sessions]
+    return [session.finished or session.finish() for session in sessions]
 
 
 def _images_of(session: Session) -> tuple[Preprocess | None, int]:
@@ -132,10 +141,6 @@ def _say_inferred(session: Session) -> None:
     said = inferred(session.stated)
     if said and processes.rank() == 0:
         logging.getLogger("gradlens").warning(f"{session.model.card.name}: not stated, so taken: {said}")
-
-
-def _batches(session: Session) -> int:
-    return len(Batches(session.data, session.settings.batch_size))
 
 
 def as_classifier(model: str | Path | nn.Module) -> Classifier:

@@ -8,6 +8,7 @@ from typing import Protocol, runtime_checkable
 
 from gradlens.core.processes import Stop
 from gradlens.core.types import Batch, Interrupted
+from gradlens.data.batches import dead_worker
 
 FLUSH_SECONDS = 60.0
 
@@ -32,9 +33,11 @@ def pass_on(batches: Iterable[tuple[int, Batch | None, dict[int, str]]], takers:
                 flushed = time.monotonic()
             if stop.requested:
                 raise Interrupted(stop.requested)
-    except (Exception, Interrupted):
-        # Not on a bare KeyboardInterrupt, which may fall between two tallies of one batch.
+    except (Exception, Interrupted) as error:
+        # Not on a bare KeyboardInterrupt, which may fall anywhere.
         _flush(takers)
+        if lost := dead_worker(error):
+            raise lost from None
         raise
     _flush(takers)
 

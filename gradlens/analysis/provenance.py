@@ -66,7 +66,7 @@ def device_name(device: torch.device) -> str:
     """The GPU's or the processor's name, as a reader needs it; its kind where nothing tells more."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    names = re.findall(r"model name\s*: (.+)", CPUINFO.read_text()) if CPUINFO.exists() else []
+    names = re.findall(r"model name\s*: (.+)", CPUINFO.read_text(errors="replace")) if CPUINFO.exists() else []
     return next(iter(names), platform.processor() or platform.machine())
 
 

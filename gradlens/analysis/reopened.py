@@ -13,6 +13,7 @@ from gradlens.analysis.provenance import weights_hash
 from gradlens.analysis.rows import fitted, rows_of
 from gradlens.analyzers import Analyzer, choose_analyzers
 from gradlens.analyzers.gallery import kept_gradients
+from gradlens.core.files import readable
 from gradlens.core.names import Name
 from gradlens.core.types import Preprocess, UserError
 from gradlens.data import Data, load_data
@@ -104,8 +105,8 @@ def _check_paths(run: Run, data: Data, indices: Sequence[int]) -> None:
     """An index that means another image than it did would be looked at without a murmur."""
     then = run.samples.set_index("index")["path"] if "path" in run.samples else {}
     for index in indices:
-        if index in then and then[index] != data.path(index):
+        if index in then and then[index] != readable(data.path(index)):
             raise UserError(
-                f"image {index} of {data.name} is now {data.path(index)}, and was {then[index]}: the data changed; "
-                "set run.data to those that were measured"
+                f"image {index} of {data.name} is now {readable(data.path(index))}, and was {then[index]}: the data "
+                "changed; set run.data to those that were measured"
             )

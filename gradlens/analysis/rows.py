@@ -79,18 +79,23 @@ def _check_new(found: Mapping[str, Any], columns: Mapping[str, Any], analyzer: A
 def _core_columns(probe: Probe, valid: Sequence[int] | None) -> dict[str, Any]:
     known = probe.batch.target is not None
     nothing = torch.full((len(probe.batch),), torch.nan, dtype=torch.float64)
-    masked = {"correct_valid": right_among(probe.logits.detach(), probe.target, valid)} if known and valid else {}
-    return {
-        "index": probe.batch.index,
-        "label": probe.batch.target if probe.batch.target is not None else -torch.ones(len(probe.batch)),
+    among_valid = {}
+    if known and valid:
+        among_valid["correct_valid"] = probe.predicted & right_among(probe.logits.detach(), probe.target, valid)
+    of_prediction = {
         "prediction": probe.prediction,
-        "correct": probe.correct if known else nothing,
         "confidence": probe.confidence,
         "error_mass": probe.error_mass,
         "loss": probe.loss,
         "margin": probe.margin,
         "rank_of_label": _rank_of_label(probe) if known else nothing,
-        **masked,
+    }
+    return {
+        "index": probe.batch.index,
+        "label": probe.batch.target if probe.batch.target is not None else -torch.ones(len(probe.batch)),
+        "correct": probe.correct if known else nothing,
+        **{name: torch.where(probe.predicted, value.double(), torch.nan) for name, value in of_prediction.items()},
+        **among_valid,
     }
 
 
@@ -106,14 +111,15 @@ def _rank_of_label(probe: Probe) -> torch.Tensor:
 
 
 def _to_frame(columns: dict[str, Any]) -> pd.DataFrame:
-    """All columns in one transfer from the device, as float64; identities keep their integers."""
+    """All columns in one transfer from the device, as float64; identities keep their integers where all have one."""
     device = columns["prediction"].device
     tensors = [torch.as_tensor(v).detach().double().to(device) for v in columns.values()]
     table = torch.stack(tensors).cpu().numpy()
     # In two blocks, since pandas is slow with a hundred columns that are each their own.
     frame = pd.DataFrame(table.T, columns=list(columns))
-    identities = ["index", "label", "prediction"]
-    return pd.concat([frame[identities].astype(np.int64), frame.drop(columns=identities)], axis=1)
+    identities = frame[["index", "label", "prediction"]]
+    whole = {name: np.int64 for name in identities if identities[name].notna().all()}
+    return pd.concat([identities.astype(whole), frame.drop(columns=identities.columns)], axis=1)
 
 
 PIECE = 64

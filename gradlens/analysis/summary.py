@@ -10,6 +10,7 @@ import pandas as pd
 
 from gradlens.analysis.parts import Tallies
 from gradlens.analyzers import Analyzer, Summary, name_of
+from gradlens.core.files import readable
 from gradlens.core.names import Name, with_limits
 from gradlens.data import Data
 from gradlens.models import Classifier, ModelCard
@@ -33,7 +34,7 @@ def assemble(
     examples: dict[str, Any],
 ) -> Run:
     """One row an image with its path; each analyzer's numbers under its own suffix; means of the plain columns."""
-    samples.insert(1, "path", [data.path(i) for i in samples["index"]])
+    samples.insert(1, "path", [readable(data.path(i)) for i in samples["index"]])
     if data.labelled:
         samples = samples.astype({c: bool for c in ("correct", "correct_valid") if c in samples})
     else:
@@ -100,4 +101,5 @@ def _core_summary(samples: pd.DataFrame, card: ModelCard, data: Data, provenance
         "crop_pct": preprocess.crop_pct if preprocess else None,
         "interpolation": preprocess.interpolation if preprocess else None,
         "unreadable": len(provenance["unreadable"]),
+        "no_prediction": int(samples["prediction"].isna().sum()),
     }

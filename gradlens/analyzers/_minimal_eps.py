@@ -32,7 +32,7 @@ class MinimalEps(Analyzer):
 
     The attacks: PGD on the margin, PGD on cross-entropy with restarts (each of ``steps`` steps), Square
     with ``queries`` queries. ``eps_min``, in pixels of [0, 1]: 0 where the image is wrong unattacked, its
-    grid's top where nothing breaks it. ``broken_by``: 0 no attack needed, 1 margin, 2 cross-entropy, 3
+    grid's top where nothing breaks it, missing without a prediction. ``broken_by``: 0 no attack needed, 1 margin, 2 cross-entropy, 3
     Square (which comes last, so gradients had failed), 4 only at ``large``, 5 not even there.
     ``more_steps``: 1 withstood, 2 broke under twice the steps just below its ``eps_min``; 0 not among
     the ``checked`` share of images, or not to be checked since it breaks at the grid's first ε.
@@ -94,8 +94,8 @@ class MinimalEps(Analyzer):
         checked = drawn & (level > 1)
         longer = first_to_break(probe, self._suite(2 * self.steps, 1)[:-1], checked, grid[(level - 1).clamp(min=0)])
         return {
-            "eps_min": grid[level],
-            "broken_by": torch.where(standing, beyond, breaker).double(),
+            "eps_min": torch.where(probe.predicted, grid[level], torch.nan),
+            "broken_by": torch.where(probe.predicted, torch.where(standing, beyond, breaker).double(), torch.nan),
             "more_steps": torch.where(checked, torch.where(longer > 0, BROKE, WITHSTOOD), NOT_CHECKED).double(),
         }
 
@@ -113,7 +113,7 @@ class MinimalEps(Analyzer):
         checked = more != NOT_CHECKED
         scalars = {
             **with_limits("eps_min_mean", mean_interval(eps)),
-            **with_limits("eps_min_median", quantile_interval(eps)),
+            **with_limits("eps_min_median", quantile_interval(eps[np.isfinite(eps)])),
             **with_limits("accuracy_large", _percent(by == NOTHING)),
             **with_limits("only_square", _percent(by == SQUARE)),
         }

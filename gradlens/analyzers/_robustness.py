@@ -26,7 +26,7 @@ class Robustness(Analyzer):
     """Which images keep their label under an attack.
 
     ``robust[pgd10,linf,4/255]``: 1 where the model gives the image its label and still does after the
-    attack, else 0; a clean mistake is not robust. The column's name always holds attack, steps, norm
+    attack, else 0; a clean mistake is not robust, and without a prediction it is missing. The column's name always holds attack, steps, norm
     and eps, so several radii are several columns of one run. attack: any registered one. eps is in
     pixels of [0, 1]. The attack raises the loss; its random numbers belong to the run's seed and the
     image.
@@ -81,11 +81,13 @@ class Robustness(Analyzer):
         if probe.batch.target is None:
             return {name: torch.full((len(probe.batch),), torch.nan, dtype=torch.float64)}
         attacked = attack(probe, self.attack, **self.taken)
-        return {name: (probe.correct & attacked.correct).double()}
+        robust = (probe.correct & attacked.correct).double()
+        return {name: torch.where(probe.predicted, robust, torch.nan)}
 
     def summarize(self, samples: pd.DataFrame, tallies: Mapping[str, Any]) -> Summary:
         """Robust accuracy in percent with its 95 % interval."""
-        flags = samples[f"robust{self.parameters}"].dropna()
-        share, low, high = share_interval(int(flags.sum()), len(flags))
+        flags = samples[f"robust{self.parameters}"]
+        # Without a prediction an image counts as top-1 counts it, as wrong; without labels nothing is known of any.
+        share, low, high = share_interval(int(flags.sum()), len(flags) if flags.notna().any() else 0)
         percent = (100 * share, 100 * low, 100 * high)
         return explained(with_limits(f"robust_accuracy{self.parameters}", percent), UNLABELLED)

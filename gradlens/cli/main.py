@@ -23,6 +23,7 @@ from gradlens.core.types import Interrupted, UserError
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
+    _print_anything()
     try:
         if not words or words[0] in ("-h", "--help"):
             print(_overview())
@@ -47,6 +48,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 75
     except SystemExit as leaving:
         return int(leaving.code or 0)
+
+
+def _print_anything() -> None:
+    """What an ASCII terminal or a name that is not UTF-8 would make an error is printed as an escape."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _overview() -> str:

@@ -1,11 +1,14 @@
-"""Writing so that a file which looks complete is complete."""
+"""Files: written so that one which looks complete is complete, known by their hash, and with names that are text."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from gradlens.core.types import UserError
 
@@ -37,7 +40,41 @@ def make_folder(path: Path) -> Path:
         path.mkdir(parents=True, exist_ok=True)
         probe = path / f".write-test-{os.getpid()}"
         probe.touch()
-        probe.unlink()
+        probe.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(f"cannot write to {path}: {error.strerror or error}; choose another output") from None
+    return path
+
+
+def clear_temporaries(folder: Path) -> None:
+    """Remove what ``write_atomically`` and ``make_folder`` leave in a folder when they are killed."""
+    for left in [*folder.glob(".*.tmp"), *folder.glob(".write-test-*")]:
+        with suppress(OSError):
+            left.unlink()
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def json_hash(value: Any) -> str:
+    """SHA-256 of a value as JSON, whatever its spaces and the order of its keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def json_bytes(value: Any, default: Callable[[Any], Any] = str) -> bytes:
+    """Readable JSON in UTF-8, in which names of files that are not UTF-8 stand as escapes that JSON reads again."""
+    text = json.dumps(value, indent=1, default=default, ensure_ascii=False)
+    return text.encode("utf-8", "backslashreplace")
+
+
+def readable(path: str) -> str:
+    r"""A file's name as text: one that is not UTF-8 has its odd bytes as ``\xe9``, and then ``\\`` for a backslash."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        escaped = path.replace("\\", "\\\\").encode("utf-8", "surrogateescape")
+        return escaped.decode("utf-8", "backslashreplace")
     return path

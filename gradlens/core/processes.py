@@ -14,27 +14,59 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from gradlens.core.types import UserError
+
+# For the others to show up at all; variables left over from another launch would be waited for without end.
+MEETING = datetime.timedelta(minutes=1)
+
 
 def rank() -> int:
-    return int(os.environ.get("RANK", 0))
+    """This process's number; 0 where it is alone, whatever an earlier launch left in the environment."""
+    return _told("RANK", 0) if world() > 1 else 0
 
 
 def world() -> int:
-    return int(os.environ.get("WORLD_SIZE", 1))
+    return _told("WORLD_SIZE", 1)
+
+
+def _told(variable: str, alone: int) -> int:
+    """What a launcher says in the environment; some leave the variable empty."""
+    value = os.environ.get(variable, "").strip()
+    if value and not value.isdecimal():
+        raise UserError(f"the environment has {variable}={value}, which is no number; unset it, or start with torchrun")
+    return int(value or alone)
 
 
 def join(backend: str = "gloo", patience: datetime.timedelta | None = None) -> None:
-    """Become one of the processes that torchrun started, until Python ends; patience: how long to wait for another."""
+    """Become one of the processes that torchrun started, until Python ends; patience: how long to wait for another.
+
+    Raises UserError where the others cannot be met within a minute.
+    """
     if world() > 1 and not dist.is_initialized():
-        dist.init_process_group(backend, timeout=patience)
+        try:
+            store, mine, together = next(dist.rendezvous("env://", timeout=MEETING))
+        except (ValueError, RuntimeError) as error:
+            why = " ".join(str(error).split())[:120]
+            raise UserError(
+                f"RANK and WORLD_SIZE in the environment say that this is one of {world()} processes, and the others "
+                f"cannot be met ({why}); start all with torchrun, or unset both"
+            ) from None
+        store.set_timeout(patience or dist.default_pg_timeout)
+        store = dist.PrefixStore("default_pg", store)
+        dist.init_process_group(backend, store=store, rank=mine, world_size=together, timeout=patience)
         # Its threads would otherwise outlive Python now and then, which aborts the process.
         atexit.register(_leave)
 
 
+def join_for_long() -> None:
+    """Join with a patience that has no practical end: a data set can take a day."""
+    join(patience=datetime.timedelta(days=7))
+
+
 def barrier() -> None:
-    """Wait for every process. A data set can take a day, so patience has no practical end."""
+    """Wait for every process."""
     if world() > 1:
-        join(patience=datetime.timedelta(days=7))
+        join_for_long()
         dist.barrier()
 
 
@@ -76,6 +108,10 @@ def _average(tensors: list[Tensor]) -> None:
         tensor.data.copy_(mean.view_as(tensor))
 
 
+# Windows knows no SIGHUP.
+ASKING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name))
+
+
 class Stop:
     """Whether a signal asked the run to stop; the loop looks between batches."""
 
@@ -84,11 +120,13 @@ class Stop:
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:
-        """SIGTERM and Ctrl-C ask; a second Ctrl-C does not wait. Only in the main thread."""
+        """SIGTERM, Ctrl-C and a closed terminal ask; a second Ctrl-C does not wait. Only in the main thread."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        old = {s: signal.signal(s, self._handle) for s in (signal.SIGTERM, signal.SIGINT)}
+        # What nohup ignores stays ignored.
+        asking = [s for s in ASKING if signal.getsignal(s) != signal.SIG_IGN]
+        old = {s: signal.signal(s, self._handle) for s in asking}
         try:
             yield
         finally:

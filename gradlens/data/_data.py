@@ -223,4 +223,6 @@ def stratified_order(paths: Sequence[str], labels: ArrayLike, seed: int = 0) -> 
 
 def path_hash(seed: int, path: str) -> int:
     """A number that belongs to an image and a seed, whatever the machine or the order of the images."""
-    return int.from_bytes(hashlib.blake2b(f"{seed}/{path}".encode(), digest_size=7).digest(), "little")
+    return int.from_bytes(
+        hashlib.blake2b(f"{seed}/{path}".encode("utf-8", "surrogateescape"), digest_size=7).digest(), "little"
+    )

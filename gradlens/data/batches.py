@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import signal
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from gradlens.core.types import Batch
+from gradlens.core.types import Batch, UserError
 from gradlens.data import Data
 
 
@@ -44,10 +45,22 @@ class Batches(Dataset):
         )
 
 
+def dead_worker(error: BaseException) -> UserError | None:
+    """What to say of an error that a process which reads images died, None for another error."""
+    found = re.search(r"DataLoader worker \(pid.*?(killed by signal: \w+|exited unexpectedly)", str(error))
+    if not (isinstance(error, RuntimeError) and found):
+        return None
+    return UserError(
+        f"a process that reads images was lost ({found[1]}), perhaps for want of memory; what was finished is kept: "
+        "add --resume to go on, with fewer --workers if it happens again"
+    )
+
+
 def _as_it_is(item: Any) -> Any:
     return item
 
 
 def _leave_signals_to_the_parent(worker: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGINT)):
+        signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

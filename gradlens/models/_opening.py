@@ -54,7 +54,7 @@ def _weights_in(folder: Path) -> Path:
 
 def _load_config(file: Path) -> dict[str, Any]:
     try:
-        config = json.loads(file.read_text())
+        config = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise UserError(f"{file} is not JSON ({error}); copy it again") from None
     if not isinstance(config, dict):

@@ -134,7 +134,7 @@ def _parsed(file: Path) -> dict[str, Any]:
     try:
         if not file.is_file() or file.stat().st_size > 1_000_000:
             return {}
-        text = file.read_text()
+        text = file.read_text(encoding="utf-8")
         content = json.loads(text) if file.suffix == ".json" else yaml.safe_load(text)
     except (OSError, ValueError, RecursionError, yaml.YAMLError):
         return {}

@@ -175,7 +175,10 @@ def strip(run: Run, images: int, column: str | None = None) -> Figure:
 
 def _class_heading(run: Run, row: pd.Series) -> str:
     """The class of an image, and what it is taken for where that is another."""
-    label, taken = _class_name(run, row["label"], row["index"]), int(row["prediction"])
+    label = _class_name(run, row["label"], row["index"])
+    if pd.isna(row["prediction"]):
+        return f"{label} → ?"
+    taken = int(row["prediction"])
     if row["label"] == taken:
         return label
     others = run.samples.loc[run.samples["label"] == taken, "index"]

@@ -67,8 +67,13 @@ class Forward:
 
     @cached_property
     def prediction(self) -> Int[Tensor, "b"]:
-        """The class of the largest logit."""
+        """The class of the largest logit; none that counts where ``predicted`` is false."""
         return self.logits.detach().argmax(1)
+
+    @cached_property
+    def predicted(self) -> Bool[Tensor, "b"]:
+        """Whether there is a prediction: the largest logit is a finite number, and no logit is NaN."""
+        return self.logits.detach().amax(1).isfinite()
 
     @cached_property
     def target(self) -> Tensor:
@@ -77,8 +82,8 @@ class Forward:
 
     @cached_property
     def correct(self) -> Bool[Tensor, "b"]:
-        """Whether the prediction is the label."""
-        return self.prediction == self.target
+        """Whether the prediction is the label; not so where there is none."""
+        return self.predicted & (self.prediction == self.target)
 
     @cached_property
     def loss(self) -> Values:

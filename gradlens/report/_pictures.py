@@ -138,7 +138,11 @@ def _lines(row: pd.Series, gradient: NDArray) -> tuple[str, ...]:
     size = f"L1 {number(np.abs(gradient).sum())}"
     if "correct" not in row or "confidence" not in row:
         return (size,)
-    taken = "right" if row["correct"] else f"taken for {row.get('prediction')}"
+    if pd.isna(row["confidence"]):
+        return size, "no prediction"
+    name = row.get("prediction")
+    # A column with missing values has no integers.
+    taken = "right" if row["correct"] else f"taken for {int(name) if isinstance(name, float) else name}"
     return size, f"{taken}, {row['confidence']:.2f}"
 
 

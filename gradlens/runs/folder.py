@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -12,13 +12,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gradlens.core.files import make_folder, write_atomically
+from gradlens.core.files import file_hash, json_bytes, json_hash, make_folder, write_atomically
 from gradlens.core.types import UserError
 from gradlens.runs.first_format import todays
 
 FORMAT, FIRST = 2, 1
-# What a reader would look at; their hashes are in run.json.
-GUARDED = ("samples.parquet", "summary.json")
+# All that is measured; what is drawn from it later may lie beside it.
+GUARDED = ("samples.parquet", "summary.json", "summary.csv", "arrays.npz", "examples/loss.npz")
 
 
 def write_run(
@@ -37,25 +37,32 @@ def write_run(
     make_folder(out / "examples")
     write_atomically(out / "examples" / "loss.npz", lambda f: _write_arrays(f, examples))
     table = pd.DataFrame([summary])
-    write_atomically(out / "summary.csv", lambda f: table.to_csv(f, index=False))
+    write_atomically(out / "summary.csv", lambda f: table.to_csv(f, index=False, errors="backslashreplace"))
     _write_json(out / "summary.json", summary)
-    _write_json(out / "run.json", {"format": FORMAT, **provenance, "sha256": _hashes(out)})
+    fields = json.loads(json_bytes({"format": FORMAT, **provenance}, _plain))
+    hashes = {name: file_hash(out / name) for name in GUARDED} | {"run.json": json_hash(fields)}
+    _write_json(out / "run.json", {**fields, "sha256": hashes})
     return out
 
 
-def read_run(folder: Path) -> dict[str, Any]:
-    """The parts of a complete and unchanged run, by their names in ``Run``; raises UserError for another."""
+def read_run(folder: Path, allow_edited: bool = False) -> dict[str, Any]:
+    """The parts of a complete and unchanged run, by their names in ``Run``; raises UserError for another.
+
+    allow_edited: read one whose files were changed all the same, and say so.
+    """
     if not (folder / "run.json").exists():
         state = "is an unfinished run; go on with --resume" if (folder / "parts").exists() else "holds no run"
         raise UserError(f"{folder} {state}" + ("" if "unfinished" in state else "; give the folder of an analysis"))
+    changed: list[str] = []
     try:
-        provenance = json.loads((folder / "run.json").read_text())
+        provenance = _read_json(folder / "run.json")
         written = _check_format(folder, provenance)
-        del provenance["format"]
         hashes = provenance.pop("sha256", {})
+        changed = _changed(folder, hashes, provenance)
+        del provenance["format"]
         parts = {
             "samples": pd.read_parquet(folder / "samples.parquet"),
-            "summary": json.loads((folder / "summary.json").read_text()),
+            "summary": _read_json(folder / "summary.json"),
             "arrays": _read_arrays(folder / "arrays.npz"),
             "provenance": provenance,
             "examples": _read_arrays(folder / "examples" / "loss.npz"),
@@ -63,8 +70,19 @@ def read_run(folder: Path) -> dict[str, Any]:
     except UserError:
         raise
     except Exception as error:
-        raise UserError(f"{folder} is damaged ({type(error).__name__}: {error}); analyze again") from None
-    _check_unchanged(folder, hashes, parts)
+        where = folder / changed[0] if changed else folder
+        why = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UserError(f"{where} is damaged ({why}); analyze again") from None
+    if changed and not allow_edited:
+        raise UserError(
+            f"{folder / changed[0]} was changed after the run was measured; analyze again, or read it all the same "
+            "with --allow-edited (in Python allow_edited=True)"
+        )
+    if changed:
+        provenance["edited"] = changed
+        logging.getLogger("gradlens").warning(f"{folder} was changed after it was measured: {', '.join(changed)}")
+    if not hashes:
+        _check_rows(folder, parts)
     return todays(parts) if written == FIRST else parts
 
 
@@ -80,30 +98,29 @@ def _check_format(folder: Path, provenance: Any) -> int:
     return found
 
 
-def _check_unchanged(folder: Path, hashes: Mapping[str, str], parts: Mapping[str, Any]) -> None:
-    """Numbers that somebody edited are no measurement; a run without hashes is older than they are."""
-    now = _hashes(folder)
-    changed = next((name for name, then in hashes.items() if now.get(name) != then), None)
-    if changed:
-        raise UserError(
-            f"{folder / changed} was changed after the run was measured; analyze again, or change a run in Python and "
-            "save it: Run.load, then .samples, then .save"
-        )
+def _changed(folder: Path, hashes: Mapping[str, str], fields: Mapping[str, Any]) -> list[str]:
+    """The files that are not what was measured; a run that is older than some hashes has nothing to check there."""
+    now = {name: file_hash(folder / name) if (folder / name).exists() else "" for name in GUARDED if name in hashes}
+    now["run.json"] = json_hash(fields)
+    return [name for name, then in hashes.items() if now.get(name) != then]
+
+
+def _check_rows(folder: Path, parts: Mapping[str, Any]) -> None:
+    """All that can be checked of a run that is older than hashes."""
     rows, images = len(parts["samples"]), parts["summary"].get("images")
-    if not hashes and images is not None and rows != images:
+    if images is not None and rows != images:
         raise UserError(
             f"{folder} has {rows:,} rows in samples.parquet, and its summary counts {images:,} images: one of them was "
             "changed; analyze again"
         )
 
 
-def _hashes(folder: Path) -> dict[str, str]:
-    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in GUARDED}
-
-
 def _write_json(path: Path, value: Any) -> None:
-    text = json.dumps(value, indent=1, default=_plain, ensure_ascii=False)
-    write_atomically(path, lambda f: f.write(text.encode()))
+    write_atomically(path, lambda f: f.write(json_bytes(value, _plain)))
+
+
+def _read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def _plain(value: Any) -> Any:

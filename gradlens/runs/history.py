@@ -69,8 +69,8 @@ class History:
         if not (path / "config.json").exists():
             raise UserError(f"{path} has no config.json, which older versions did not write; train again")
         try:
-            config = json.loads((path / "config.json").read_text())
-            frame = pd.read_csv(path / "history.csv")
+            config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+            frame = pd.read_csv(path / "history.csv", encoding="utf-8")
             complete = bool(len(frame)) and {"epoch", "val_top1", "val_pgd10"} <= set(frame) and "epochs" in config
         except (OSError, ValueError, TypeError) as error:
             raise UserError(f"{path} is damaged ({' '.join(str(error).split())}); train again") from None
@@ -81,11 +81,11 @@ class History:
         return cls(frame, config, {"model": label})
 
 
-def load_drawable(folder: str | Path, where: str | None = None) -> Run | History:
+def load_drawable(folder: str | Path, where: str | None = None, allow_edited: bool = False) -> Run | History:
     """What a folder holds: a run, of whose images ``where`` selects some, or the history of a training."""
     path = Path(folder)
     if (path / "run.json").exists() or not any((path / name).exists() for name in FILES):
-        return Run.load(path).select(where)
+        return Run.load(path, allow_edited).select(where)
     if where:
         raise UserError(f"'{where}' selects images, and {path} is a training, which has none; leave it out")
     return History.load(path)

@@ -74,7 +74,7 @@ def read_manifest(path: str | Path) -> list[Entry]:
     """The entries in their stated order, else in the file's; raises UserError for what does not fit."""
     file = Path(path)
     try:
-        tables = tomllib.loads(file.read_text())
+        tables = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"cannot read {file}: {error.strerror}; give a TOML file with a table a model") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

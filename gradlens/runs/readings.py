@@ -98,7 +98,8 @@ def table_of(run: Run, details: bool = True, meanings: bool = True) -> Table:
 
 def warnings(run: Run, missing: bool = True) -> list[str]:
     """What a reader must know before believing the numbers; missing: also why numbers are not there."""
-    return [*_of_model(run), *_of_gradients(run.summary), *(_of_missing(run) if missing else ()), *_of_files(run)]
+    known = [*_of_model(run), *_of_outputs(run.summary), *_of_gradients(run.summary)]
+    return [*known, *(_of_missing(run) if missing else ()), *_of_files(run)]
 
 
 def _of_model(run: Run) -> Iterator[str]:
@@ -121,6 +122,14 @@ def _of_gradients(summary: Mapping[str, Any]) -> Iterator[str]:
             yield f"{count} gradients are {what}; column gradient_flag marks them"
 
 
+def _of_outputs(summary: Mapping[str, Any]) -> Iterator[str]:
+    if count := summary.get("no_prediction"):
+        yield (
+            f"the logits of {count:,} of {summary['images']:,} images are NaN or infinite: these have no prediction, "
+            "and top-1 and other accuracies count them as wrong"
+        )
+
+
 def _of_missing(run: Run) -> Iterator[str]:
     """The rows that the table lacks, together by their reason; run.json has the reasons of all numbers."""
     rows: dict[str, list[str]] = {}
@@ -136,6 +145,8 @@ def _of_missing(run: Run) -> Iterator[str]:
 def _of_files(run: Run) -> Iterator[str]:
     if count := run.summary.get("unreadable"):
         yield f"{count} images could not be read and were skipped; run.json lists them"
+    if edited := run.provenance.get("edited"):
+        yield f"changed after it was measured: {', '.join(edited)}; its numbers are not those of the model"
 
 
 def _value(run: Run, key: str) -> Value:

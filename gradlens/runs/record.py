@@ -126,9 +126,12 @@ class Run:
         return write_run(Path(folder), self.samples, self.summary, self.arrays, self.provenance, self.examples)
 
     @classmethod
-    def load(cls: type[Own], folder: str | Path) -> Own:
-        """Read a run's folder; raises UserError where it is not a complete run, or was changed by hand."""
-        parts = read_run(Path(folder))
+    def load(cls: type[Own], folder: str | Path, allow_edited: bool = False) -> Own:
+        """Read a run's folder; raises UserError where it is not a complete run, or was changed by hand.
+
+        allow_edited: read one that was changed all the same; its tables say so.
+        """
+        parts = read_run(Path(folder), allow_edited)
         # Runs of format 1 hold no interval of their accuracy, which their rows give.
         parts["summary"] |= {k: v for k, v in accuracies(parts["samples"]).items() if k not in parts["summary"]}
         return cls(**parts)

@@ -170,7 +170,7 @@ class TrainConfig:
 def read_config(file: Path, **given: Any) -> TrainConfig:
     """A preset's TOML file, with what is given in place of its keys."""
     try:
-        found = tomllib.loads(file.read_text())
+        found = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"cannot read {file}: {error.strerror}; give a preset's TOML file") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

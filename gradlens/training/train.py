@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import sys
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
-from gradlens.core.files import make_folder, write_atomically
+from gradlens.core.files import json_bytes, make_folder, write_atomically
+from gradlens.core.lock import only_writer
 from gradlens.core.memory import is_out_of_memory
 from gradlens.core.processes import Stop, average_buffers, backend, barrier, join, rank, total, world
 from gradlens.core.progress import track
 from gradlens.core.seeds import image_seed, own_random_numbers, set_random_numbers
 from gradlens.core.types import Batch, Interrupted, UserError
 from gradlens.data import Data
+from gradlens.data.batches import dead_worker
 from gradlens.training._batches import TrainingBatches, WholeBatch
 from gradlens.training._history import Meter, Row, accuracy, write_history
 from gradlens.training._memory import memory
@@ -52,13 +54,13 @@ def train(config: TrainConfig, resume: bool = False, progress: bool = True) -> T
 
     ``out`` then holds ``last.pt``, ``best.pt`` (both open with ``load_model`` and no flags) and ``history.csv``.
     resume: go on where an interrupted run stopped; on one CPU with as many threads the result is the same bit
-    for bit. Raises Interrupted on Ctrl-C and SIGTERM once the state is saved, and UserError for what cannot be
-    trained and for a loss that is no number.
+    for bit. Raises Interrupted on Ctrl-C, SIGTERM and SIGHUP once the state is saved, and UserError for what cannot be
+    trained, for a loss that is no number and for a folder that another process trains into.
     """
-    with own_random_numbers():
+    with own_random_numbers(), only_writer(config.out) if rank() == 0 else nullcontext():
         set_random_numbers(image_seed(config.seed, 0, "training"))
         run, stop, show = Training(config, resume), Stop(), progress and rank() == 0
-        with stop.on_signals():
+        with stop.on_signals(), _lost_workers_said():
             if show and run.memory_line:
                 print(run.memory_line, file=sys.stderr)
             loader = run.batches.loader(range(run.done, len(run.batches)), config.workers)
@@ -75,6 +77,17 @@ def train(config: TrainConfig, resume: bool = False, progress: bool = True) -> T
                     run.save()
                     raise Interrupted(stop.requested or "SIGTERM")
         return TrainResult(run.last, run.best_file, run.rows, run.test_scores())
+
+
+@contextmanager
+def _lost_workers_said() -> Iterator[None]:
+    """The error may fall into the middle of an update, so nothing is saved but what was."""
+    try:
+        yield
+    except RuntimeError as error:
+        if lost := dead_worker(error):
+            raise lost from None
+        raise
 
 
 def _any_asked(stop: Stop) -> bool:
@@ -105,6 +118,8 @@ class Training:
             self.trainee.load(before)
             self.done, self.rows, self.best = done["done"], done["rows"], done["best"]
             self.meter = replace(self.meter, **done["meter"])
+            # Of a process that was killed just after its checkpoint.
+            self._write_history()
         else:
             self._look_ahead()
         self.meter.restart()
@@ -191,12 +206,15 @@ class Training:
         }
         if rank() == 0:
             self.trainee.save(self.last, training)
-            if self.rows:
-                # The recipe goes beside the history, so that figures know it without torch.
-                recipe = json.dumps(training["config"], indent=1).encode()
-                write_atomically(self.config.out / "config.json", lambda stream: stream.write(recipe))
-                write_history(self.config.out / "history.csv", self.rows)
+            self._write_history()
         barrier()
+
+    def _write_history(self) -> None:
+        """The recipe goes beside the history, so that figures know it without torch."""
+        if self.rows and rank() == 0:
+            recipe = json_bytes(self.config.provenance())
+            write_atomically(self.config.out / "config.json", lambda stream: stream.write(recipe))
+            write_history(self.config.out / "history.csv", self.rows)
 
     def test_scores(self) -> dict[str, float]:
         """Accuracies on the test split, where one was named."""

@@ -39,6 +39,8 @@ class Compare(Common):
     """Smallest effects of interest, each in its column's unit: l1=0.5,edge_auc_canny=0.01"""
     out: Annotated[Path | None, arg(aliases=["-o"])] = None
     """A file to write: .csv (all numbers), .md or .tex."""
+    allow_edited: bool = False
+    """Compare runs whose files were changed after they were measured."""
 
     def run(self) -> dict[str, Any]:
         from gradlens.core.table import check_format
@@ -55,7 +57,7 @@ class Compare(Common):
         from gradlens.runs.comparison import compare
 
         return compare(
-            read_runs(self.runs),
+            read_runs(self.runs, self.allow_edited),
             where=self.where,
             columns=_split(self.columns),
             primary=_split(self.primary),
@@ -64,7 +66,7 @@ class Compare(Common):
         )
 
 
-def read_runs(words: Sequence[str]) -> list[Run] | dict[str, list[Run]]:
+def read_runs(words: Sequence[str], allow_edited: bool = False) -> list[Run] | dict[str, list[Run]]:
     """Runs from folders and ``LABEL=FOLDERS``, whose patterns the shell may have left; a mapping where one has a label.
 
     A label given again adds to its group; a folder without one is a group by its model's name.
@@ -79,7 +81,7 @@ def read_runs(words: Sequence[str]) -> list[Run] | dict[str, list[Run]]:
         labelled = bool(equals) and not Path(word).exists()
         if labelled and not (label and pattern):
             raise UserError(f"'{word}' is no group of runs; write LABEL=FOLDER, such as natural=runs/natural-s*")
-        found = [Run.load(folder) for folder in _folders(pattern if labelled else word)]
+        found = [Run.load(folder, allow_edited) for folder in _folders(pattern if labelled else word)]
         plain += [] if labelled else found
         for run in found:
             groups.setdefault(label if labelled else run.label, []).append(run)

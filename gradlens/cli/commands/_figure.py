@@ -44,6 +44,8 @@ class Figure(Common):
     """A .csv for the numbers that are drawn."""
     caption: bool = False
     """Print a caption to start from, and write it beside the figure as .txt."""
+    allow_edited: bool = False
+    """Draw runs whose files were changed after they were measured."""
 
     def run(self) -> dict[str, Any]:
         from gradlens.plotting import arrange, caption, check_format, draw, numbers, save
@@ -76,7 +78,7 @@ class Figure(Common):
         method = figures[name]
         if not self.runs:
             raise UserError(f"figure {name} needs a run to draw; give the folder of an analysis")
-        given = [load_drawable(folder, self.where) for folder in self.runs]
+        given = [load_drawable(folder, self.where, self.allow_edited) for folder in self.runs]
         check_kind(name, method, given)
         runs = [run for run in given if isinstance(run, Run)]
         for note in check_comparable(runs) if runs else ():

@@ -29,6 +29,8 @@ class Report(Common):
     """Names to show instead of the models' own, such as natural,robust."""
     models: Path | None = None
     """A models.toml whose order and colours the figures take."""
+    allow_edited: bool = False
+    """Report runs whose files were changed after they were measured."""
 
     def run(self) -> dict[str, Any]:
         from gradlens.report import write_report
@@ -45,7 +47,7 @@ class Report(Common):
         from gradlens.runs.manifest import as_manifest, read_manifest
         from gradlens.runs.record import Run
 
-        runs = [Run.load(folder) for folder in self.runs]
+        runs = [Run.load(folder, self.allow_edited) for folder in self.runs]
         labels = self.labels.split(",") if self.labels else [run.label for run in runs]
         if len(labels) != len(runs):
             raise UserError(f"--labels names {len(labels)} runs, and {len(runs)} are given; name each of them once")
