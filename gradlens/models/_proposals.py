@@ -2,66 +2,86 @@
 
 from __future__ import annotations
 
-import inspect
-import re
-import sys
 import time
 from collections.abc import Iterator, Mapping
-from types import ModuleType
+from fnmatch import fnmatch
 
 import timm
 import torch
-import torchvision
 from torch import Tensor
 
 from gradlens.models._wrappings import without_counters
 from gradlens.models._zoo import ZOO
-from gradlens.models.architectures import build, classes_in, torchvisions
+from gradlens.models.architectures import build, torchvisions
 
-# What any layer's entries are called, so that they tell nothing of the network.
-COMMON = frozenset(["weight", "bias", "running_mean", "running_var", "num_batches_tracked"])
+Shapes = Mapping[str, torch.Size]
+# A key that tells a family → what its networks are called, by timm and by torchvision.
+FAMILIES = {
+    "layer1.0.conv1.weight": ("resnet[0-9]*", "resnext*", "wide_resnet*", "test_resnet", "seresnet[0-9]*"),
+    "cls_token": ("vit_*_patch??_???", "deit*_patch*", "test_vit"),
+    "blocks.0.attn.qkv.weight": ("vit_*_patch*_gap_*", "vit_*_patch??_???", "test_vit*"),
+    "class_token": ("vit_?_*",),
+    "layers.0.blocks.0.attn.qkv.weight": (
+        "swin_tiny_*",
+        "swin_small_*",
+        "swin_base_*",
+        "swin_large_*",
+        "swinv2_tiny_*",
+    ),
+    "features.1.0.attn.qkv.weight": ("swin_*",),
+    "stages.0.blocks.0.conv_dw.weight": ("convnext*", "test_convnext*"),
+    "features.1.0.block.0.weight": ("convnext_*",),
+    "blocks.0.0.conv_dw.weight": ("efficientnet*", "tf_efficientnet*", "mobilenetv*", "mnasnet*"),
+    "features.1.0.block.0.0.weight": ("efficientnet*",),
+    "features.1.conv.0.0.weight": ("mobilenet_v2",),
+    "features.denseblock1.denselayer1.conv1.weight": ("densenet*",),
+    "features.3.squeeze.weight": ("squeezenet*",),
+    "features.0.weight": ("vgg*", "alexnet"),
+    "inception3a.branch1.conv.weight": ("googlenet",),
+    "Mixed_5b.branch1x1.conv.weight": ("inception_v3",),
+    "s1.b1.conv1.conv.weight": ("regnet?_*",),
+    "trunk_output.block1.block1-0.f.a.0.weight": ("regnet_*",),
+    "stem.conv.weight": ("regnet?_*",),
+}
 
 
-def proposals(state: Mapping[str, Tensor], most: int = 6, seconds: float = 8.0) -> list[str]:
+def proposals(state: Mapping[str, Tensor], most: int = 3, seconds: float = 6.0) -> list[str]:
     """Names for ``--arch``, the likeliest first; the search ends after some names, or some seconds."""
-    until, found = time.monotonic() + seconds, []
-    for name in _candidates(state):
+    until, wanted = time.monotonic() + seconds, _shapes(state)
+    found: list[str] = []
+    for name in _candidates(wanted):
         if len(found) == most or time.monotonic() > until:
             break
-        if _fits(name, state):
+        if _fits(_built(name), wanted):
             found.append(name)
     return found
 
 
-def _candidates(state: Mapping[str, Tensor]) -> Iterator[str]:
-    """By family: those whose code has the words of the keys; within one, short names are the usual networks."""
-    words = {word for key in state for word in re.findall(r"[a-zA-Z_]+", key.replace(".", " "))} - COMMON
-    families = [(_known(_timm_module(m), words), timm.list_models(module=m)) for m in timm.list_modules()]
-    makers = {name: torchvision.models.get_model_builder(name).__module__ for name in torchvisions()}
-    for module in sorted(set(makers.values())):
-        names = [f"torchvision:{name}" for name, its in makers.items() if its == module]
-        families.append((_known(sys.modules[module], words), names))
-    families.append((1.0, list(ZOO)))
-    best = max(share for share, _ in families)
-    for share, names in sorted(families, key=lambda family: -family[0]):
-        if share > 0.8 * best:
-            yield from sorted(names, key=len)
+def _candidates(wanted: Shapes) -> Iterator[str]:
+    """Of the families that a key tells; short names first, since these are the usual networks."""
+    yield from ZOO
+    globs = next((globs for key, globs in FAMILIES.items() if key in wanted), ())
+    known = [*timm.list_models(), *(f"torchvision:{name}" for name in torchvisions())]
+    names = {name for name in known if any(fnmatch(name.rpartition(":")[2], glob) for glob in globs)}
+    yield from sorted(names, key=lambda name: (len(name.rpartition(":")[2]), name))
 
 
-def _timm_module(name: str) -> ModuleType:
-    return sys.modules[f"timm.models.{name}"]
-
-
-def _known(module: ModuleType, words: set[str]) -> float:
-    """The share of the words that a family's code has."""
-    text = inspect.getsource(module)
-    return sum(word in text for word in words) / max(len(words), 1)
-
-
-def _fits(name: str, state: Mapping[str, Tensor]) -> bool:
+def _built(name: str) -> Shapes:
+    """A network's names and shapes, without memory for its weights; none where it cannot be built so."""
     try:
         with torch.device("meta"):
-            own = without_counters(build(name, {}, classes_in(name, {}, state)).net.state_dict())
-    except Exception:  # not every network can be built without memory
+            return _shapes(build(name, {}, None).net.state_dict())
+    except Exception:
+        return {}
+
+
+def _shapes(state: Mapping[str, Tensor]) -> Shapes:
+    return {key: tensor.shape for key, tensor in without_counters(state).items()}
+
+
+def _fits(own: Shapes, wanted: Shapes) -> bool:
+    """The same names and shapes, but for the number of classes, which is the number of rows of the head."""
+    if own.keys() != wanted.keys():
         return False
-    return own.keys() == without_counters(state).keys() and all(state[key].shape == own[key].shape for key in own)
+    others = {(own[key][:1], shape[:1]) for key, shape in wanted.items() if own[key] != shape}
+    return len(others) < 2 and all(own[key][1:] == shape[1:] for key, shape in wanted.items())
