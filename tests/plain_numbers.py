@@ -28,7 +28,7 @@ class Case:
     spec: Any
     plain: nn.Module | Callable
     mean_std: Any = HALF
-    side: int = 32
+    side: int | tuple[int, int] = 32
     options: dict[str, Any] = field(default_factory=dict)
     channels: int = 3
     tolerance: float = 1e-5
@@ -36,7 +36,8 @@ class Case:
 
 def images_of(case: Case, count: int = 4) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(3)
-    return torch.rand(count, case.channels, case.side, case.side, generator=generator), torch.arange(count) % 3
+    sides = case.side if isinstance(case.side, tuple) else (case.side, case.side)
+    return torch.rand(count, case.channels, *sides, generator=generator), torch.arange(count) % 3
 
 
 def plain_l1(case: Case) -> np.ndarray:

@@ -179,7 +179,8 @@ def check_labels(models: Sequence[tuple[str, Loader]]) -> dict[str, Loader]:
 
 def label_of(checkpoint: str) -> str:
     """A checkpoint's file name without its endings; a name without its prefix and parameters."""
-    last = [part for part in Path(checkpoint).name.split(":") if "=" not in part][-1]
+    name = Path(checkpoint).name
+    last = next((part for part in reversed(name.split(":")) if "=" not in part), name)
     return Path(last.removesuffix(".tar")).stem if ":" not in checkpoint else last
 
 

@@ -8,6 +8,7 @@ from gradlens.core.stated import Rank, said
 from gradlens.core.types import Preprocess, UserError
 from gradlens.models._checkpoint import Checkpoint, read_checkpoint
 from gradlens.models._classifier import Classifier, ModelCard
+from gradlens.models._proposals import proposals
 from gradlens.models.normalisation import NONE, Normalisation
 
 
@@ -21,7 +22,10 @@ def describe(spec: str, load: Callable[[], Classifier], trust_pickle: bool = Fal
     try:
         model = load()
     except UserError as error:
-        return {**facts, "model": f"not built: {error}"}
+        unnamed = checkpoint is not None and not checkpoint.arch and checkpoint.module is None
+        fit = proposals(checkpoint.weights.bare.state) if checkpoint and unnamed else []
+        proposed = {"architectures_that_fit": " or ".join(f"--arch {name}" for name in fit)} if fit else {}
+        return {**facts, "model": f"not built: {error}", **proposed}
     return {**facts, **_of_model(model, checkpoint)}
 
 

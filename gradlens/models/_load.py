@@ -259,7 +259,7 @@ def _is_name(spec: Any) -> bool:
 def _from_text(asked: _Asked, weights: str) -> tuple[Built, Checkpoint | None, str, dict[str, Stated[Any]]]:
     spec = str(asked.spec)
     if _is_name(spec):
-        last = [part for part in spec.split(":") if "=" not in part][-1]
+        last = next((part for part in reversed(spec.split(":")) if "=" not in part), spec)
         name = last.rpartition("/")[2] if spec.partition(":")[0] in SOURCES else last
         size = _size(asked, None)
         to = For(size.value if size else None)
@@ -340,14 +340,20 @@ def _load_strictly(net: nn.Module, state: State, path: str) -> None:
     shapes = [k for k in own if k in state and own[k].shape != state[k].shape]
     if shapes and not missing and not extra:
         k = shapes[0]
+        also = "the --img-size of its training" if "pos" in k else "--num-classes"
         raise UserError(
             f"{path}: '{k}' has shape {tuple(state[k].shape)}, the architecture wants {tuple(own[k].shape)}; "
-            "give the right --arch or --num-classes"
+            f"give the right --arch or {also}"
         )
     if missing or extra:
         raise UserError(
             f"{path} does not fit the architecture: {len(missing)} keys missing{_first(missing)}, "
             f"{len(extra)} unexpected{_first(extra)}; give the right --arch"
+        )
+    coded = next((k for k, v in own.items() if v.is_floating_point() and not state[k].is_floating_point()), None)
+    if coded is not None:
+        raise UserError(
+            f"{path}: '{coded}' is {state[coded].dtype}, quantised or coded; save the weights as floating point"
         )
     # Old files do not count BatchNorm's updates, which no evaluation reads.
     net.load_state_dict({**own, **state})

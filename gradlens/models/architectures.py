@@ -8,7 +8,7 @@ import math
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -119,7 +119,8 @@ def _timm(name: str, kwargs: dict[str, Any], pretrained: bool, to: For) -> Built
     if not timm.is_model(name):
         raise UserError(unknown("architecture", name, [*timm.list_models(), *ZOO]))
     if not pretrained:
-        return _with_data_config(_construct(name, _adapted, partial(timm.create_model, name), to, **kwargs), name)
+        built = _with_data_config(_construct(name, _adapted, partial(timm.create_model, name), to, **kwargs), name)
+        return replace(built, notes=_by_torchvision(name, to))
     try:
         return _with_data_config(_adapted(partial(timm.create_model, name, pretrained=True), to, **kwargs), name)
     except TypeError as error:
@@ -187,6 +188,17 @@ def _is_file_of(weights: Any, to: For) -> bool:
     """torchvision's files are called by their name and the start of their hash."""
     published = Path(weights.url).name
     return published == to.file or (bool(to.sha256) and published.endswith(f"-{to.sha256[:8]}.pth"))
+
+
+def _by_torchvision(name: str, to: For) -> tuple[str, ...]:
+    """timm takes torchvision's files too, and then resizes as its own were trained."""
+    offered = torchvision.models.get_model_weights(name) if name in torchvisions() else ()
+    named = next((w for w in offered if _is_file_of(w, to)), None)
+    return (
+        (f"the file is torchvision's {named.name}: --arch torchvision:{name} resizes as it was trained",)
+        if named
+        else ()
+    )
 
 
 def _unsaid(name: str, weights: Any, offered: Any, kwargs: Mapping[str, Any], named: Any) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ import pytest
 import safetensors.torch
 import timm
 import torch
+import torchvision
 from layouts import MEAN, STD, channels, network
 from refusals import refused
 from torch import nn
@@ -15,6 +16,7 @@ from torch import nn
 from gradlens import load_model
 from gradlens.models import save_checkpoint
 from gradlens.models._zoo import ZOO
+from gradlens.models.architectures import literal
 
 RAW, AVERAGE = network(1), network(2)
 
@@ -58,6 +60,39 @@ def test_torchvision_builds_for_a_checkpoint_too(tmp_path):
     torch.save(net.state_dict(), tmp_path / "w")
     card = load_model(tmp_path / "w", arch="torchvision:squeezenet1_1").card
     assert (card.arch, card.mean) == ("torchvision:squeezenet1_1", (0.485, 0.456, 0.406))
+
+
+def test_torchvisions_own_files_are_resized_as_they_were_trained(tmp_path):
+    state = torchvision.models.resnet50(num_classes=3).state_dict()
+    for name, resized in (("resnet50-0676ba61.pth", 256), ("mine.pth", 232)):
+        torch.save(state, tmp_path / name)
+        card = load_model(tmp_path / name, arch="torchvision:resnet50").card
+        assert round(224 / card.preprocess.crop_pct) == resized
+    assert "IMAGENET1K_V2; IMAGENET1K_V1 resizes to 256" in card.notes[0]
+
+
+def test_googlenet_says_that_it_transforms_its_input_and_can_be_told_not_to(tmp_path):
+    torch.save(torchvision.models.googlenet(aux_logits=False, init_weights=False).state_dict(), tmp_path / "w")
+    model = load_model(tmp_path / "w", arch="torchvision:googlenet")
+    assert model.net.transform_input
+    assert "transform_input=false" in model.card.notes[0]
+    plain = load_model(tmp_path / "w", arch="torchvision:googlenet:transform_input=false")
+    assert (plain.net.transform_input, plain.card.notes) == (False, ())
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("3", 3), ("1e-3", 1e-3), ("true", True), ("None", None), ("max", "max"), (2, 2)]
+)
+def test_arguments_have_the_type_they_look_like(text, value):
+    assert literal(text) == value
+    assert type(literal(text)) is type(value)
+
+
+@pytest.mark.parametrize("arch", ["test_resnet:window=7", "timm:test_resnet:window=7", "torchvision:resnet18:window=7"])
+def test_an_argument_that_an_architecture_lacks_is_named(arch, tmp_path):
+    torch.save({"state_dict": RAW.state_dict()}, tmp_path / "w")
+    with refused("window", "resnet", "--arch"):
+        load_model(tmp_path / "w", arch=arch)
 
 
 @pytest.fixture

@@ -7,11 +7,14 @@ import json
 import pytest
 import timm
 import torch
+import torchvision
 from layouts import ARCH, CLASSES, LAYOUTS, MEAN, STD, WITH_ALL, channels, network, under
 
 from gradlens import load_model
 from gradlens.cli.main import main
 from gradlens.models import describe, save_checkpoint
+from gradlens.models._proposals import proposals
+from gradlens.models._zoo import ZOO
 
 RAW, AVERAGE = network(1), network(2)
 
@@ -104,6 +107,33 @@ def test_info_of_a_resnet_names_its_gelu_twin(tmp_path):
     assert "gelu" in facts["activation_is_open"]
     assert torch.load(tmp_path / "w").keys() == state.keys()
     load_model(tmp_path / "w", arch="test_resnet", activation="gelu")
+
+
+def test_info_says_who_stated_what_and_names_every_set_of_weights(tmp_path):
+    sets = {"model": network(1).state_dict(), "ema": network(2).state_dict()}
+    torch.save(sets, tmp_path / "w")
+    facts = describe(str(tmp_path / "w"), lambda: load_model(tmp_path / "w", **WITH_ALL))
+    assert facts["weights_held"] == "model (raw, 20 tensors) and ema (ema, 20 tensors)"
+    assert "mean 0.5 0.4 0.3" in facts["stated_by_you"]
+    assert facts["stated_by_the_file"] == "num classes 3 (its file)"
+    assert facts["stated_by_nobody"] == "weights ema (ema); activation gelu (digits_cnn)"
+    assert "model (raw) not" in facts["notes"]
+
+
+@pytest.mark.parametrize(
+    ("make", "arch"),
+    [
+        (lambda: torchvision.models.resnet18(num_classes=3), "torchvision:resnet18"),
+        (lambda: timm.create_model("convnext_atto", num_classes=3), "convnext_atto"),
+        (ZOO["preactresnet18"], "preactresnet18"),
+    ],
+)
+def test_info_proposes_architectures_that_fit(tmp_path, make, arch):
+    with torch.device("meta"):
+        state = make().state_dict()
+    assert arch in proposals(state, seconds=60)
+    state["strange"] = torch.ones(1)
+    assert proposals(state, seconds=1) == []
 
 
 def test_info_describes_what_is_missing(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 
 import pytest
@@ -148,6 +149,45 @@ def test_our_own_checkpoint_opens_without_flags(tmp_path):
     assert sum(isinstance(m, nn.Softplus) for m in model.modules()) == 3
     assert bool((model.net[0].weight == 2).all())
     assert bool((raw.net[0].weight == 1).all())
+
+
+def test_the_card_keeps_who_said_what(timm_file):
+    asked = {"preprocess": {"img_size": 64}, "arch": "test_resnet:global_pool=max"}
+    model = load_model(timm_file(crop_pct=1.0, mean=MEAN, std=STD), **asked)
+    by = {name: (one.rank.name, one.value) for name, one in model.card.stated.items()}
+    assert (by["architecture"], by["global_pool"]) == (("USER", "test_resnet:global_pool=max"), ("USER", "max"))
+    assert (by["img_size"], by["crop_pct"], by["mean"]) == (("USER", 64), ("FILE", 1.0), ("FILE", MEAN))
+    assert (by["interpolation"], by["num_classes"]) == (("DEFAULT", "bilinear"), ("FILE", 7))
+    assert by["weights"] == ("DEFAULT", "ema")
+    assert model.card.preprocess == Preprocess(64, 1.0, "bilinear")
+    assert "interpolation bilinear (timm's test_resnet" in model.card.inferred
+    assert "crop" not in model.card.inferred
+    kept = json.loads(json.dumps(model.provenance()))["stated"]["crop_pct"]
+    assert kept == {"value": 1.0, "by": "file", "where": "its file"}
+
+
+def test_what_was_stated_opens_the_same_model_again(timm_file):
+    asked = {"preprocess": Preprocess(48, 1.0, "nearest"), "arch_kwargs": {"global_pool": "max"}}
+    one = load_model(timm_file(), **asked)
+    two = load_model(**json.loads(json.dumps(one.card.options)))
+    assert torch.equal(one(images()), two(images()))
+    assert one.card.preprocess == two.card.preprocess == asked["preprocess"]
+    assert not torch.equal(one(images()), load_model(timm_file())(images()))
+
+
+def test_a_part_of_preprocessing_that_is_none_is_refused(timm_file):
+    with refused("'crop'", "crop_pct"):
+        load_model(timm_file(), preprocess={"crop": 0.9})
+    with refused("cubic", "bicubic"):
+        load_model(timm_file(), preprocess={"interpolation": "cubic"})
+    with refused("--img-size"):
+        load_model(digits_cnn(), normalized=True, preprocess={"crop_pct": 1.0})
+
+
+def test_a_file_may_be_called_as_lightning_calls_it(tmp_path):
+    torch.save({"state_dict": digits_cnn().state_dict()}, tmp_path / "epoch=9-step=100.ckpt")
+    model = load_model(tmp_path / "epoch=9-step=100.ckpt", arch="digits_cnn", mean=MEAN, std=STD)
+    assert model.card.name == "epoch=9-step=100"
 
 
 def test_a_saved_activation_replaces_every_other_kind(tmp_path):

@@ -75,13 +75,50 @@ def mae(folder: Path) -> Case:
     return Case(saved(folder, {"model": net.state_dict(), "args": args, "epoch": 1}), net, timms("test_vit"), 160)
 
 
+def mae_by_its_own_name(folder: Path) -> Case:
+    """MAE leaves timm's size out of the name, and normalises by ImageNet's mean whatever timm's weights say."""
+    torch.manual_seed(0)
+    net = timm.create_model("vit_tiny_patch16_224", num_classes=5, global_pool="avg").eval()
+    args = argparse.Namespace(model="vit_tiny_patch16", input_size=224, nb_classes=5, global_pool=True)
+    return Case(saved(folder, {"model": net.state_dict(), "args": args, "epoch": 1}), net, IMAGENET, 224)
+
+
+def vit_at(*sides: int) -> Callable[[Path], Case]:
+    """The user states the size that the network was trained at."""
+
+    def make(folder: Path) -> Case:
+        torch.manual_seed(0)
+        net = timm.create_model("test_vit", num_classes=5, img_size=sides).eval()
+        options = {"arch": "test_vit", "preprocess": {"img_size": sides}}
+        return Case(saved(folder, net.state_dict()), net, timms("test_vit"), sides, options)
+
+    return make
+
+
+def sized_by_its_file(folder: Path) -> Case:
+    torch.manual_seed(0)
+    net = timm.create_model("test_vit", num_classes=5, img_size=64).eval()
+    args = argparse.Namespace(model="test_vit", input_size="64", nb_classes=5)
+    return Case(saved(folder, {"model": net.state_dict(), "args": args}), net, timms("test_vit"), 64)
+
+
+def built_by_parameters(**options: Any) -> Callable[[Path], Case]:
+    def make(folder: Path) -> Case:
+        net = small(global_pool="max", act_layer="gelu")
+        return Case(saved(folder, net.state_dict()), net, timms("test_resnet"), options=options)
+
+    return make
+
+
 # --- where the weights are, and what their keys are called
 
 
 def torchvisions_transform(folder: Path) -> Case:
     torch.manual_seed(0)
     options = {"transform_input": True, "aux_logits": True, "init_weights": False}
-    net = torchvision.models.googlenet(weights=None, **options).eval()
+    net = torchvision.models.googlenet(weights=None, **options)
+    net(torch.rand(8, 3, 96, 96))  # statistics of its own, so that its gradient is not lost in rounding
+    net.eval()
     return Case(saved(folder, net.state_dict()), net, IMAGENET, 96, {"arch": "torchvision:googlenet"}, tolerance=1e-4)
 
 
@@ -93,6 +130,31 @@ def wrapped(rename: Callable[[str], str], **beside: Any) -> Callable[[Path], Cas
         return Case(spec, net, timms("test_resnet"), options={"arch": "test_resnet"})
 
     return make
+
+
+def other_set(asked: str, used: str, *keys: str) -> Callable[[Path], Case]:
+    """Several sets of weights in a file; ``asked`` chooses the one under ``used``."""
+
+    def make(folder: Path) -> Case:
+        nets = {key: small(seed) for seed, key in enumerate(keys)}
+        spec = saved(folder, {key: net.state_dict() for key, net in nets.items()} | {"optimizer": {"lr": 0.1}})
+        return Case(spec, nets[used], timms("test_resnet"), options={"arch": "test_resnet", "weights": asked})
+
+    return make
+
+
+def torchvisions_reference(folder: Path) -> Case:
+    torch.manual_seed(0)
+    net = torchvision.models.resnet18(num_classes=5).eval()
+    args = argparse.Namespace(model="resnet18", val_resize_size=72, val_crop_size=64, interpolation="bilinear")
+    return Case(saved(folder, {"model": net.state_dict(), "args": args, "epoch": 1}), net, IMAGENET, 64)
+
+
+def normalised_in_its_file(folder: Path) -> Case:
+    net = small()
+    state = {f"model.{key}": value for key, value in net.state_dict().items()}
+    held = {"normalization.mean": torch.tensor(IMAGENET[0]), "normalization.std": torch.tensor(IMAGENET[1])}
+    return Case(saved(folder, held | state), net, IMAGENET, options={"arch": "test_resnet"})
 
 
 def without_counters(folder: Path) -> Case:
@@ -139,6 +201,20 @@ RIGHT = {
     "Lightning's criterion": wrapped(lambda k: f"model.{k}", **{"criterion.weight": torch.ones(5)}),
     "no num_batches_tracked": without_counters,
     "safetensors": sorted_safetensors,
+    "MAE's own name": mae_by_its_own_name,
+    "ViT at 64": vit_at(64, 64),
+    "ViT at a rectangle": vit_at(32, 64),
+    "input_size is text": sized_by_its_file,
+    "--arch NAME:kw": built_by_parameters(arch="test_resnet:global_pool=max,act_layer=gelu"),
+    "--arch timm:NAME:kw": built_by_parameters(arch="timm:test_resnet:global_pool=max", activation="gelu"),
+    "arch_kwargs": built_by_parameters(arch="test_resnet", arch_kwargs={"global_pool": "max", "act_layer": "gelu"}),
+    "unaveraged beside": other_set("auto", "model_state_dict", "unaveraged_model_state_dict", "model_state_dict"),
+    "the raw beside an average": other_set("raw", "model", "model", "net_ema"),
+    "swa": other_set("ema", "swa_state_dict", "state_dict", "swa_state_dict"),
+    "a teacher by its key": other_set("teacher", "teacher", "student", "teacher"),
+    "ema alone": other_set("auto", "model_ema", "model_ema"),
+    "torchvision's reference": torchvisions_reference,
+    "normalization.mean": normalised_in_its_file,
 }
 
 
@@ -161,6 +237,38 @@ REFUSED = {
         ),
         {"arch": "test_resnet"},
         ["student", "teacher"],
+    ),
+    "two sets by unknown keys": (
+        lambda folder: saved(folder, {key: small(seed).state_dict() for seed, key in enumerate(("last", "best"))}),
+        {"arch": "test_resnet"},
+        ["last", "best", "--weights"],
+    ),
+    "quantised": (
+        lambda folder: saved(
+            folder, {k: v.to(torch.int8) if v.is_floating_point() else v for k, v in small().state_dict().items()}
+        ),
+        {"arch": "test_resnet"},
+        ["conv1", "torch.int8", "floating point"],
+    ),
+    "an argument that the architecture lacks": (
+        lambda folder: with_arguments(small(), "byobnet", folder, model_kwargs={"window": 7}),
+        {},
+        ["test_resnet", "window", "--arch"],
+    ),
+    "bn_eps without BatchNorm": (
+        lambda folder: with_arguments(small(), "vit", folder, model="test_vit", bn_eps=0.1),
+        {},
+        ["bn_eps", "BatchNorm"],
+    ),
+    "a ViT of another size": (
+        lambda folder: saved(folder, timm.create_model("test_vit", num_classes=5, img_size=64).state_dict()),
+        {"arch": "test_vit"},
+        ["pos_embed", "--img-size"],
+    ),
+    "one channel, normalised by nobody": (
+        lambda folder: with_arguments(small(in_chans=1), "byobnet", folder, in_chans=1),
+        {},
+        ["--mean", "--std"],
     ),
     "half a normalisation": (
         lambda folder: saved(folder, {"state_dict": small().state_dict()}),
