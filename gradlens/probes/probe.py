@@ -118,7 +118,7 @@ class Probe(Forward):
     @property
     def held(self) -> dict[str, int]:
         """The bytes that it keeps, by what they are: images, graph, gradients, edges and other maps."""
-        own = [self.batch.image, *self.model.parameters(), *self.model.buffers()]
+        own = [self.batch.image, *self._ran.parameters(), *self._ran.buffers()]
         graph = graph_bytes(vars(self)["logits"], own) if "logits" in vars(self) else 0
         kept = {"graph": graph, "gradients": bytes_of(self._gradients), "maps": bytes_of(self._kept)}
         return {"images": bytes_of(self.batch.image), **{name: size for name, size in kept.items() if size}}
