@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 import timm
 import torch
 import torch.nn.functional as F
@@ -91,8 +90,3 @@ def check(case: Case, way: str) -> None:
     else:
         found = gl.input_gradient(model, x, y).double().abs().sum((1, 2, 3)).numpy()
     np.testing.assert_allclose(found, wanted, rtol=case.tolerance)
-
-
-def rows(kinds: dict[str, Any], known_wrong: set[str]) -> list[Any]:
-    """A parameter for each kind; those known to be wrong must fail, so that they leave the list when mended."""
-    return [pytest.param(k, marks=pytest.mark.xfail(strict=True) if k in known_wrong else ()) for k in kinds]

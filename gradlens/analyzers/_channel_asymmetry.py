@@ -62,6 +62,13 @@ class PilotColors:
         """One channel, or three that are equal everywhere to an 8-bit level."""
         return self._channels == 1 or (self._channels == 3 and self._apart <= ONE_8_BIT_LEVEL)
 
+    @property
+    def why_none(self) -> str:
+        """Why nothing is said of these images' channels; empty where something is."""
+        if self._channels not in (0, 1, 3):
+            return f"the images have {self._channels} channels, which are no red, green and blue"
+        return GRAY if self.gray else ""
+
     def axes(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Eigenvectors of the pixels' colour covariance ``(3, 3)``, a row an axis, and their shares of the variance.
 
@@ -132,8 +139,10 @@ class ChannelAsymmetry(Analyzer):
         flat = direction.flatten(2).double()
         products = flat @ flat.mT
         energy = products.diagonal(dim1=1, dim2=2).sum(1)
-        columns = dict(zip(SHARES, share.unbind(1), strict=False))
-        columns["luminance_coherence"] = products.sum((1, 2)) / (flat.shape[1] * energy)
+        coherence = {"luminance_coherence": products.sum((1, 2)) / (flat.shape[1] * energy)}
+        if share.shape[1] not in (1, 3):
+            return coherence
+        columns = dict(zip(SHARES, share.unbind(1), strict=False)) | coherence
         axes = torch.from_numpy(self._colors.axes()[0]).to(products)
         along = torch.einsum("kc,bcd,kd->kb", axes, products, axes) / energy
         return columns | dict(zip(AXES, along, strict=True))
@@ -144,7 +153,8 @@ class ChannelAsymmetry(Analyzer):
     def observe(self, probe: Probe) -> dict[str, tuple[NDArray, ...]]:
         direction, scale = probe.scaled_gradient(self.objective)
         exponent = direction.abs().log10_().add_(scale.log10().float().view(-1, 1, 1, 1))
-        slots = torch.stack([_bin(channel) for channel in exponent.transpose(0, 1).flatten(1)])
+        channels = exponent.transpose(0, 1).flatten(1)
+        slots = torch.stack([_bin(channel) for channel in channels[: len(CHANNELS)]])
         # Gray images have one channel, which fills the first row.
         rows = torch.cat([slots, slots.new_zeros(len(CHANNELS) - len(slots), slots.shape[1])]).cpu().numpy()
         return {"histogram": (rows[:, :-2], rows[:, -2], rows[:, -1])}
@@ -155,8 +165,8 @@ class ChannelAsymmetry(Analyzer):
         arrays["histogram/edges"] = Histogram.edges()
         scalars = _means(samples, ["luminance_coherence"])
         reasons = self._reasons()
-        if self._colors.gray or not set(SHARES) <= set(samples):
-            return Summary(scalars, arrays, dict.fromkeys(reasons, GRAY))
+        if self._colors.why_none or not set(SHARES) <= set(samples):
+            return Summary(scalars, arrays, dict.fromkeys(reasons, self._colors.why_none or GRAY))
         shares = samples[SHARES].to_numpy(np.float64)
         scalars |= _means(samples, AXES) | _composition(shares)
         if self._normalised:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from gradlens.analyzers._base import Analyzer, Reading, Summary
-from gradlens.analyzers._channel_asymmetry import CHANNELS, GRAY, PilotColors, channel_shares
+from gradlens.analyzers._channel_asymmetry import CHANNELS, PilotColors, channel_shares
 from gradlens.core.names import Name, with_limits
 from gradlens.core.registry import analyzer
 from gradlens.probes.edges.filters import luminance
@@ -74,8 +74,8 @@ class ColorControls(Analyzer):
 
     def summarize(self, samples: pd.DataFrame, tallies: Mapping[str, Any]) -> Summary:
         """Mean shares at each control, and the two parts of R / B, with 95 % intervals."""
-        if self._colors.gray:
-            return Summary(missing={reading.key: GRAY for reading in self.readings})
+        if why := self._colors.why_none:
+            return Summary(missing={reading.key: why for reading in self.readings})
         scalars: dict[str, float] = {}
         for name in COLUMNS:
             estimate = np.array(mean_interval(samples[name]))

@@ -100,9 +100,9 @@ class Batch:
 
 
 def check_images(image: Tensor) -> None:
-    """Refuse what is not ``(B, C, H, W)`` floating point in [0, 1]; many channels of few columns are channels last."""
-    flat = image.ndim == 4 and (image.shape[1] == 0 or image.shape[1] > 4 >= image.shape[3])
-    if image.ndim != 4 or flat or not image.is_floating_point():
+    """Refuse what is not ``(B, C, H, W)`` floating point in [0, 1]."""
+    last = image.ndim == 4 and image.shape[3] <= 4 < min(image.shape[1:3])
+    if image.ndim != 4 or last or not image.is_floating_point():
         raise UserError(
             f"images have shape {tuple(image.shape)} and type {image.dtype}; wanted floating point "
             "(B, 3, H, W) in [0, 1]; divide 8-bit pixels by 255 and put channels first"

@@ -66,9 +66,8 @@ def _explainer(model: nn.Module, method: str, parameters: Mapping[str, Any]) -> 
 def _kind(method: str) -> Any:
     import captum.attr
 
-    base = captum.attr.Attribution
-    kinds = {n: k for n, k in vars(captum.attr).items() if isinstance(k, type) and issubclass(k, base)}
-    usable = {n: k for n, k in kinds.items() if k.attribute is not base.attribute}
+    base, kinds = captum.attr.Attribution, vars(captum.attr).items()
+    usable = {n: k for n, k in kinds if isinstance(k, type) and issubclass(k, base) and hasattr(k, "attribute")}
     if method not in usable:
         raise UserError(unknown("attribution of captum", method, usable))
     return usable[method]

@@ -163,7 +163,8 @@ def _check_memory(model: Classifier, listed: Sequence[Any] | Tensor, needs: Sequ
 def _bytes_an_image(model: Classifier, listed: Sequence[Any] | Tensor, needs: Sequence[str]) -> float:
     """Measured on two of them."""
     image = _stacked(listed[:2], model)
-    with Probe(model, Batch(image, None, torch.arange(len(image))).to(model.device), needs=needs) as look:
+    batch = Batch(image, None, torch.arange(len(image))).to(model.device)
+    with Probe(quickest(model, batch), batch, needs=needs) as look:
         look.scaled_gradient()
         return TRANSIENT * sum(look.held.values()) / len(image)
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from gradlens.core.memory import bytes_of, graph_bytes
 from gradlens.core.numbers import amount
+from gradlens.core.surroundings import undisturbed
 from gradlens.core.types import Batch, UserError
 from gradlens.models.watching import measuring
 from gradlens.probes.edges import edge_map_of
@@ -117,7 +118,7 @@ class Probe(Forward):
     @property
     def held(self) -> dict[str, int]:
         """The bytes that it keeps, by what they are: images, graph, gradients, edges and other maps."""
-        own = [self.batch.image, *self.model.parameters(), *self.model.buffers()]
+        own = [self.batch.image, *self._ran.parameters(), *self._ran.buffers()]
         graph = graph_bytes(vars(self)["logits"], own) if "logits" in vars(self) else 0
         kept = {"graph": graph, "gradients": bytes_of(self._gradients), "maps": bytes_of(self._kept)}
         return {"images": bytes_of(self.batch.image), **{name: size for name, size in kept.items() if size}}
@@ -186,6 +187,7 @@ class Probe(Forward):
         return product
 
     def _cotangent(self, of: str) -> Float[Tensor, "b k"]:
-        with torch.enable_grad():
-            logits = self._logits64.detach().requires_grad_()
+        with undisturbed():
+            # Not the kept ones, which may have been made under inference_mode.
+            logits = self.logits.detach().double().requires_grad_()
             return torch.autograd.grad(self._value(of, logits).sum(), logits)[0]

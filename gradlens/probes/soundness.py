@@ -35,7 +35,7 @@ def check_outputs(model: Classifier, batch: Batch, batch_size: int) -> None:
     """
     name, some = model.card.name, batch[slice(0, LOOKED_AT)]
     look = Probe(model, some)
-    first = _first_logits(look)
+    first = _first_logits(name, look)
     _check_finite(name, first.detach())
     _check_range(name, first)
     again = Probe(model, some).logits.detach()
@@ -130,9 +130,9 @@ def agree(fast: Classifier, loaded: Classifier, batch: Batch) -> bool:
     return one.shape == other.shape and not _differ(other, one)
 
 
-def _first_logits(look: Probe) -> Tensor:
+def _first_logits(name: str, look: Probe) -> Tensor:
     """Refuse what the network itself refuses, and what no gradient comes back from."""
-    name, shape = look.model.card.name, tuple(look.batch.image.shape[1:])
+    shape = tuple(look.batch.image.shape[1:])
     try:
         logits = look.logits
     except UserError:

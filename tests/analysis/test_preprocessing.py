@@ -84,7 +84,9 @@ def test_pictures_of_several_sizes_take_the_architectures(pictures, ckpt, caplog
 
 
 def test_a_network_that_takes_one_size_alone_enlarges_and_says_so(pictures, caplog):
-    found = measured(gl.load_model("timm:vit_tiny_patch16_224:num_classes=4,depth=1", weights="random"), gl.load_data(pictures))
+    found = measured(
+        gl.load_model("timm:vit_tiny_patch16_224:num_classes=4,depth=1", weights="random"), gl.load_data(pictures)
+    )
     assert found.summary["img_size"] == 224
     assert "the network takes no 48 × 48" in caplog.text
 

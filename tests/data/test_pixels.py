@@ -182,7 +182,7 @@ def test_eight_bit_arrays_have_their_channels_last_and_are_scaled():
         (torch.randint(2, 256, (2, 3, 8, 8), dtype=torch.uint8), [0, 1], ["divide 8-bit pixels by 255"]),
         (np.full((2, 3, 8, 8), 9, np.uint8), [0, 1], ["(2, 3, 8, 8)", "channels last"]),
         (np.full((5, 28, 28), 9, np.uint8), [0] * 5, ["(5, 28, 28)", "(B, H, W, 3)"]),
-        (torch.rand(2, 5, 8, 8), [0, 1], ["(2, 5, 8, 8)", "channels first"]),
+        (torch.rand(2, 8, 8, 3), [0, 1], ["(2, 8, 8, 3)", "channels first"]),
         (torch.rand(2, 3, 8, 8), [0], ["2 images", "(1,)"]),
         (np.zeros((0, 3, 8, 8)), [], ["empty"]),
         ([], [], ["empty"]),

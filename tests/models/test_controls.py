@@ -248,7 +248,7 @@ class Scaled(nn.Module):
 
 def test_scales_that_start_at_zero_are_one_in_a_twin_and_said():
     net = Scaled()
-    assert open_branches(net) == ("3 scales that start at zero set to one, such as gamma",)
+    assert open_branches(net) == ("3 scales that start at or near zero set to one, such as gamma",)
     ones = [n for n, p in net.named_parameters() if bool((p == 1).all())]
     assert ones == ["gamma", "skipinit_gain", "norm.weight"]
     assert not net.bias.any()
@@ -260,7 +260,7 @@ def test_scales_that_start_at_zero_are_one_in_a_twin_and_said():
 
 def test_no_weight_of_a_residual_twin_is_without_a_gradient(resnet):
     twin = random_twin(resnet)
-    assert "8 scales that start at zero set to one, such as layer1.0.bn2.weight" in twin.card.notes
+    assert "8 scales that start at or near zero set to one, such as layer1.0.bn2.weight" in twin.card.notes
     twin(torch.rand(2, 3, 64, 64)).square().sum().backward()
     assert [n for n, p in twin.net.named_parameters() if p.ndim == 4 and not p.grad.any()] == []
 
