@@ -18,6 +18,7 @@ from torch import nn
 from gradlens.core.names import parse_spec, unknown
 from gradlens.core.registry import typed_parameters
 from gradlens.core.types import Preprocess, UserError
+from gradlens.models._hub import at_once
 from gradlens.models._zoo import ZOO
 
 
@@ -65,7 +66,8 @@ def _timm(name: str, kwargs: dict[str, Any], num_classes: int | None, pretrained
     if not pretrained:
         return _with_data_config(_construct(name, timm.create_model, name, **{**kwargs, **counted}), name)
     try:
-        return _with_data_config(timm.create_model(name, pretrained=True, **kwargs, **counted), name)
+        with at_once():
+            return _with_data_config(timm.create_model(name, pretrained=True, **kwargs, **counted), name)
     except Exception as error:
         raise UserError(
             f"timm could not fetch the weights of {name} ({type(error).__name__}); give a checkpoint with "
@@ -76,7 +78,8 @@ def _timm(name: str, kwargs: dict[str, Any], num_classes: int | None, pretrained
 def _hub(name: str, kwargs: dict[str, Any], num_classes: int | None, pretrained: bool) -> Built:
     counted = _counted(num_classes)
     try:
-        net = timm.create_model(f"hf-hub:{name}", pretrained=pretrained, **kwargs, **counted)
+        with at_once():
+            net = timm.create_model(f"hf-hub:{name}", pretrained=pretrained, **kwargs, **counted)
     except Exception as error:  # the Hub's client raises many types for one that is not there
         raise UserError(
             f"hf-hub:{name} could not be fetched ({type(error).__name__}); check its name and the connection, or "
