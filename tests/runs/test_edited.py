@@ -68,19 +68,19 @@ def test_a_flipped_bit_is_refused_or_changes_nothing(run, baseline, name, place)
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_an_edited_run_is_read_where_that_is_asked_for(run, name, caplog, capsys):
+def test_an_edited_run_is_read_where_that_is_asked_for(run, name, caplog):
     edit(run / name)
     found = Run.load(run, allow_edited=True)
     assert name in caplog.text
     assert found.provenance["edited"] == [name]
     assert any(f"changed after it was measured: {name}" in line for line in warnings(found))
-    assert main(["report", str(run), "-o", str(run / "report.html"), "--allow-edited"]) == 0
-    assert "changed after it was measured" in (run / "report.html").read_text(encoding="utf-8")
 
 
-def test_edited_runs_are_compared_and_drawn_where_that_is_asked_for(run, folder, capsys):
+def test_edited_runs_are_compared_drawn_and_reported_where_that_is_asked_for(run, folder, capsys):
     edit(run / "samples.parquet")
-    assert main(["compare", str(folder), str(run), "--allow-edited", "--columns", "l1"]) == 0
+    assert main(["compare", f"before={folder}", f"after={run}", "--allow-edited", "--columns", "l1"]) == 0
+    assert main(["report", str(run), "--allow-edited"]) == 0
+    assert "changed after it was measured" in (run / "report.html").read_text(encoding="utf-8")
     words = ["figure", "gradient_norm_distribution", str(run), "-o", str(run / "f.png"), "--allow-edited"]
     assert main(words) == 0
 
