@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from gradlens.core.names import parse_spec, unknown
 from gradlens.core.registry import typed_parameters
 from gradlens.core.types import Preprocess, UserError
+from gradlens.models._hub import at_once
 from gradlens.models._zoo import ZOO
 
 
@@ -122,7 +123,8 @@ def _timm(name: str, kwargs: dict[str, Any], pretrained: bool, to: For) -> Built
         built = _with_data_config(_construct(name, _adapted, partial(timm.create_model, name), to, **kwargs), name)
         return replace(built, notes=_by_torchvision(name, to))
     try:
-        return _with_data_config(_adapted(partial(timm.create_model, name, pretrained=True), to, **kwargs), name)
+        with at_once():
+            return _with_data_config(_adapted(partial(timm.create_model, name, pretrained=True), to, **kwargs), name)
     except TypeError as error:
         raise UserError(f"cannot build {name} with {kwargs} ({error}); give the right --arch") from error
     except Exception as error:
@@ -134,7 +136,8 @@ def _timm(name: str, kwargs: dict[str, Any], pretrained: bool, to: For) -> Built
 
 def _hub(name: str, kwargs: dict[str, Any], pretrained: bool, to: For) -> Built:
     try:
-        net = _adapted(partial(timm.create_model, f"hf-hub:{name}", pretrained=pretrained), to, **kwargs)
+        with at_once():
+            net = _adapted(partial(timm.create_model, f"hf-hub:{name}", pretrained=pretrained), to, **kwargs)
     except Exception as error:  # the Hub's client raises many types for one that is not there
         raise UserError(
             f"hf-hub:{name} could not be fetched ({type(error).__name__}); check its name and the connection, or "

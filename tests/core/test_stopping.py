@@ -10,16 +10,27 @@ from gradlens.core.processes import Stop
 
 
 def handlers():
-    return [signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT)]
+    return [signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)]
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP"])
 def test_a_signal_asks_and_is_named(name):
     stop, before = Stop(), handlers()
     with stop.on_signals():
         os.kill(os.getpid(), signal.Signals[name])
         assert stop.requested == name
     assert handlers() == before
+
+
+def test_what_nohup_ignores_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        stop = Stop()
+        with stop.on_signals():
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert stop.requested is None
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_second_ctrl_c_does_not_wait():
