@@ -10,7 +10,7 @@ from gradlens.core.names import Name
 from gradlens.core.registry import figure
 from gradlens.core.types import UserError
 from gradlens.plotting._gradient_norm_distribution import NORMS
-from gradlens.plotting.panels import few_ticks, footnote, interval, need_columns, one_panel
+from gradlens.plotting.panels import few_ticks, footnote, interval, legend, need_columns, one_panel
 from gradlens.plotting.style import looks
 from gradlens.runs.record import Run
 from gradlens.stats.intervals import quantile_interval
@@ -45,7 +45,7 @@ def conditional_medians(runs: Sequence[Run], ax: Axes | None = None, column: str
     ax.set(xscale="log", xlabel=label, ylim=(len(names) - 0.5, -0.5))
     few_ticks(ax)
     if len(runs) > 1:
-        ax.legend(handles=ax.lines, loc="center left", bbox_to_anchor=(1, 0.5))
+        legend(own, ax, ax.lines)
     footnote(own, NOTE, runs)
     return ax
 

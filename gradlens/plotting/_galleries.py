@@ -22,11 +22,12 @@ SCALES = {
 
 
 @figure
-def gradient_gallery(runs: Sequence[Run], images: int = 4, scale: str = "shared") -> Figure:
-    """Loss gradients of the same images by each model, with their L1 norms.
+def gradient_gallery(runs: Sequence[Run], images: int = 4, scale: str = "image") -> Figure:
+    """Loss gradients of the same images by each model, with their L1 norms; first an image a class.
 
-    scale ``shared`` compares the models of an image; ``image`` is the paper's display, ``0.5 + 0.5 g / q99``
-    for each gradient alone. Source: Rodríguez-Muñoz et al. 2024, Fig. 1.
+    scale ``image`` is the paper's display, ``0.5 + 0.5 g / q99`` for each gradient alone, in which the L1 in
+    the corner says how large it is; ``shared`` compares the models of an image, small gradients in plain gray.
+    Source: Rodríguez-Muñoz et al. 2024, Fig. 1.
     """
     if scale not in SCALES:
         raise UserError(f"unknown scale '{scale}' of gradient_gallery; there are: {', '.join(SCALES)}")

@@ -16,20 +16,17 @@ from gradlens.plotting._channel_distribution import channel_distribution
 from gradlens.plotting._conditional_medians import conditional_medians
 from gradlens.plotting._edge_concentration import MEASURES, draw_measure, edge_profile
 from gradlens.plotting._gradient_norm_distribution import gradient_norm_distribution
-from gradlens.plotting.panels import HANDED_OVER, footnote, need_columns, record
+from gradlens.plotting.panels import HANDED_OVER, footnote, is_wide, need_columns, record
 from gradlens.plotting.pictures import class_of, common_examples, corner, example, heading, in_gray, picture
-from gradlens.plotting.style import MUTED
+from gradlens.plotting.style import MUTED, enlarged, points
 from gradlens.runs.readings import readings
 from gradlens.runs.record import Run
 
 # Height of the pictures over the width, and of the other panels in inches.
-PICTURES, HEIGHTS = 0.38, {"curves": 1.6, "edges": 0.9, "table": 1.2}
-# From this width on, in inches, two panels stand beside each other.
-WIDE = 4.5
+PICTURES, HEIGHTS = 0.38, {"curves": 1.6, "edges": 0.9, "table": 0.13}
 NOTE = "gradients: one scale an image, its 99 % quantile of |g|; gray halves: null, the edges of other images"
 # Rows of numbers in a block.
 ROWS = 8
-EMPTY = [("", "", "")] * ROWS
 Panel = Callable[[Run, Axes], object]
 
 
@@ -42,14 +39,16 @@ def model_card(runs: Sequence[Run], images: int = 6) -> Figure:
     if len(runs) != 1:
         raise UserError(f"model_card is the page of one model, and {len(runs)} runs are given; draw one for each")
     run, width = runs[0], mpl.rcParams["figure.figsize"][0]
-    rows = _rows(run, 2 if width >= WIDE else 1)
-    heights = [PICTURES * width, *(HEIGHTS[kind] for kind, _ in rows)]
+    rows = _rows(run, 2 if is_wide() else 1)
+    told = 1 + min(ROWS, len(headline_rows(run)))
+    # A table is as high as its lines.
+    heights = [PICTURES * width, *(HEIGHTS[kind] * (told * enlarged() if kind == "table" else 1) for kind, _ in rows)]
     drawn = Figure(figsize=(width, sum(heights) + 0.5), layout="constrained")
     grid = drawn.add_gridspec(len(heights), 1, height_ratios=heights)
     _gallery(drawn, grid[0], run, images)
     for k, (_, panels) in enumerate(rows, 1):
         _panels(drawn, grid[k], run, panels)
-    drawn.suptitle(_title(run), fontsize=8, ha="left", x=0.01)
+    drawn.suptitle(_title(run), fontsize=points(8), ha="left", x=0.01)
     footnote(drawn, NOTE, runs)
     return drawn
 
@@ -109,9 +108,9 @@ def _say(ax: Axes, text: str) -> None:
     place = ax.get_subplotspec()
     columns = place.get_gridspec().ncols if place else 1
     # Characters of this size that fit into an inch, with some room at the sides.
-    lines = textwrap.wrap(text, int(16 * mpl.rcParams["figure.figsize"][0] / columns))
+    lines = textwrap.wrap(text, int(16 * mpl.rcParams["figure.figsize"][0] / columns / enlarged()))
     said = ax.text(
-        0.5, 0.5, "\n".join(lines), transform=ax.transAxes, ha="center", va="center", fontsize=6.5, color=MUTED
+        0.5, 0.5, "\n".join(lines), transform=ax.transAxes, ha="center", va="center", fontsize=points(6.5), color=MUTED
     )
     said.set_in_layout(False)
 
@@ -151,9 +150,11 @@ def _table(rows: Sequence[tuple[str, str, str]]) -> Panel:
 
     def panel(_: Run, ax: Axes) -> None:
         ax.set_axis_off()
-        columns = zip(("", "", "95 % interval" if rows else ""), *rows, *EMPTY[len(rows) :], strict=True)
+        columns = zip(("", "", "95 % interval" if rows else ""), *rows, strict=True)
         for lines, x, align in zip(columns, (0, 0.62, 0.97), ("left", "right", "right"), strict=True):
-            ax.text(x, 1, "\n".join(lines), transform=ax.transAxes, ha=align, va="top", fontsize=6, linespacing=1.6)
+            ax.text(
+                x, 1, "\n".join(lines), transform=ax.transAxes, ha=align, va="top", fontsize=points(6), linespacing=1.6
+            )
         record(ax, "text", [row[0] for row in rows], text=[" ".join(row[1:]).strip() for row in rows])
 
     return panel
