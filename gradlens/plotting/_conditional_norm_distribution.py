@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from gradlens.core.registry import figure
 from gradlens.plotting._gradient_norm_distribution import (
     NORMS,
+    SHARE,
     UNIT,
     Group,
     draw_groups,
@@ -46,10 +47,11 @@ def conditional_norm_distribution(runs: Sequence[Run], column: str = "l1") -> Fi
         _numbers(ax, cell, broken=lines == 2 and apart)
         if k < len(CONDITIONS):
             ax.set_title(list(CONDITIONS)[k], pad=4 + LINE * lines * enlarged())
-        if ax.get_subplotspec().is_first_col():
-            ax.set_ylabel(runs[k // len(CONDITIONS)].label if apart else "images (peak = 1)")
-    below = axes[-1, axes.shape[1] // 2]
-    below.set_xlabel(f"{NORMS.get(column, column)} of the loss gradient {UNIT}")
+        if apart and k % len(CONDITIONS) == 0:
+            ax.set_ylabel(runs[k // len(CONDITIONS)].label)
+    if not apart:
+        axes[len(axes) // 2, 0].set_ylabel(SHARE)
+    axes[-1, axes.shape[1] // 2].set_xlabel(f"{NORMS.get(column, column)} of the loss gradient {UNIT}")
     if not apart:
         shown = zip(runs, looks(runs), strict=True)
         legend_above(drawn, [Line2D([], [], color=look.color, label=run.label) for run, look in shown])
@@ -61,7 +63,7 @@ def _axes(models: int, lines: int) -> tuple[Figure, NDArray]:
     """A row a model where they stand apart; else a row of panels, or in a narrow column one below the other."""
     wide, count = is_wide(), len(CONDITIONS)
     rows, columns = (models, count) if models else (1, count) if wide else (count, 1)
-    height = (1.6 if wide and not models else 0.8) + INCHES * lines * enlarged()
+    height = (1.6 if wide and not models else 1.0) + INCHES * lines * enlarged()
     return new_figure(rows, columns, height=height, rest=0.4, sharex=True, sharey=True)
 
 

@@ -40,7 +40,7 @@ HALVES = {"own edges": ("", -0.12), "null: others' edges": ("_null", 0.12)}
 NULL = "0.82"
 # Inches of a model's row, at least so many rows, and of the axis below.
 ROW, FEWEST, REST = 0.42, 2, 0.5
-NOTE = "marks: means with 95 % intervals; short lines: quartiles; dotted: no relation; null: edges of other classes"
+NOTE = "marks: means, of two images or more with 95 % intervals; short lines: quartiles; dotted: no relation; null: edges of other classes"
 
 
 @figure

@@ -75,7 +75,9 @@ def _points(run: Run, column: str, size: str) -> tuple[NDArray, NDArray]:
 def _bins(points: Sequence[tuple[NDArray, NDArray]]) -> tuple[NDArray, NDArray]:
     """Edges along the exponents of the sizes, since that axis is logarithmic, and along the measure."""
     x, y = (np.concatenate(values) for values in zip(*points, strict=True))
-    return tuple(np.linspace(v.min() - 1e-9, v.max() + 1e-9, BINS + 1) for v in (np.log10(x), y))  # type: ignore
+    # A mark at the rim is not to be cut.
+    rims = ((v.min(), v.max(), max(0.04 * np.ptp(v), 0.02)) for v in (np.log10(x), y))
+    return tuple(np.linspace(low - rim, high + rim, BINS + 1) for low, high, rim in rims)  # type: ignore
 
 
 def _draw(ax: Axes, run: Run, color: str, points: tuple[NDArray, NDArray], bins: tuple[NDArray, NDArray]) -> None:
@@ -105,6 +107,6 @@ def _draw(ax: Axes, run: Run, color: str, points: tuple[NDArray, NDArray], bins:
 def _title(run: Run, sizes: NDArray, values: NDArray) -> str:
     rho, low, high = spearman_interval(sizes, values)
     limits = f" [{low:.2f}, {high:.2f}]" if np.isfinite(low) else ""
-    found = f"ρ = {rho:.2f}{limits}" if np.isfinite(rho) else "no ρ: too few images that differ"
-    numbers = f"{mean_and_deviation(values, '.2f')}\n{found}"
+    found = f"ρ = {rho:.2f}{limits}" if np.isfinite(rho) else "ρ is not defined"
+    numbers = f"{mean_and_deviation(values, '{:.2f}'.format)}\n{found}"
     return f"{run.label}\n{numbers.replace('-', '−')}"

@@ -36,7 +36,7 @@ MOST_BINS, FEW = 50, 100
 # Images from which on their density is one, and the points that it is drawn at.
 DENSE, POINTS = 3, 200
 # Heights of a row of means above the peaks and of a row of images below the axis.
-ABOVE, BELOW = 0.11, 0.07
+ABOVE, BELOW = 0.1, 0.07
 
 
 class Group(NamedTuple):
@@ -55,7 +55,7 @@ class Group(NamedTuple):
 
     @property
     def said(self) -> str:
-        return mean_and_deviation(self.values, ".3g") if len(self.values) else "none"
+        return mean_and_deviation(self.values) if len(self.values) else "none"
 
     @property
     def mean(self) -> Interval:
@@ -149,7 +149,7 @@ def draw_groups(ax: Axes, groups: Sequence[Group], scale: Scale, others: Sequenc
             below = np.full(len(group.values), -BELOW * (k + 0.8))
             ax.plot(group.values, below, ls="", marker="|", ms=4, mew=0.6, alpha=0.7, color=group.color)
             record(ax, "scatter", group.name, x=group.values, y=below)
-    ax.set_ylim(-BELOW * (len(groups) + 0.5) if scale.smooth else 0, 1 + ABOVE * (len(groups) + 0.6))
+    ax.set_ylim(-BELOW * (len(groups) + 0.5) if scale.smooth else 0, 1 + ABOVE * (len(groups) + 1))
     few_ticks(ax)
 
 

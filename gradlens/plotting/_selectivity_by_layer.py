@@ -17,7 +17,7 @@ from gradlens.runs.record import Run
 
 ANALYZER, OMEGA, ADJUSTED, NULL = "class_selectivity", ":omega_squared", ":adjusted", ":null"
 # Behind these, bands and the raw index would cover each other.
-BANDED, RAW = 3, 2
+BANDED, RAW = 2, 2
 FAINT = {"--": "raw index", ":": "of permuted labels"}
 # Layers to an inch up to which their names are written, and letters up to which they stand upright.
 NAMED, SHORT = 4.5, 3

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -116,11 +116,15 @@ def is_wide() -> bool:
 
 def legend_above(figure: Figure, handles: Sequence[Artist]) -> None:
     """A legend above all panels, in as many columns as its names leave; the figure grows by its lines."""
-    longest = max(len(str(handle.get_label())) for handle in handles)
-    entry = (HANDLE + longest / CHARACTERS) * enlarged()
-    columns = max(1, min(len(handles), int(figure.get_figwidth() // entry)))
+    widths = [(HANDLE + len(str(handle.get_label())) / CHARACTERS) * enlarged() for handle in handles]
+    columns = next(n for n in range(len(handles), 0, -1) if n == 1 or _across(widths, n) < figure.get_figwidth())
     figure.set_figheight(figure.get_figheight() + ENTRY * enlarged() * -(-len(handles) // columns))
     figure.legend(handles=handles, loc="outside upper center", ncols=columns)
+
+
+def _across(widths: Sequence[float], columns: int) -> float:
+    """The width of a legend, which is filled column by column, each as wide as its widest entry."""
+    return sum(max(column) for column in np.array_split(widths, columns))
 
 
 def legend(figure: Figure | None, ax: Axes, handles: Sequence[Artist] = (), **options: Any) -> None:
@@ -140,17 +144,26 @@ def cell_width(ax: Axes) -> float:
     return ax.figure.get_figwidth() / (grid.ncols if grid else 1)  # type: ignore[union-attr]
 
 
-def mean_and_deviation(values: NDArray, form: str) -> str:
+def short(value: float) -> str:
+    """Three digits, and no exponent where whole numbers do: ``1,230`` and not ``1.23e+03``."""
+    return f"{value:,.0f}" if 999.5 <= abs(value) < 1e6 else f"{value:.3g}"
+
+
+def mean_and_deviation(values: NDArray, written: Callable[[float], str] = short) -> str:
     """``4.1 ± 0.3, n = 24``; of one image its value alone, since that says nothing of how they vary."""
-    spread = f" ± {values.std():{form}}" if len(values) > 1 else ""
-    return f"{values.mean():{form}}{spread}, n = {len(values):,}"
+    spread = f" ± {written(values.std())}" if len(values) > 1 else ""
+    return f"{written(values.mean())}{spread}, n = {len(values):,}"
+
+
+def counted(images: int) -> str:
+    return f"n = {images:,} image{'s' * (images != 1)}"
 
 
 def images_of(runs: Sequence[Run]) -> str:
     """How many images the runs have: ``n = 500 images``, or each run's number."""
     counts = [len(run.samples) for run in runs]
     if len(set(counts)) == 1:
-        return f"n = {counts[0]:,} image{'s' * (counts[0] != 1)}" + (" each" if len(runs) > 1 else "")
+        return counted(counts[0]) + (" each" if len(runs) > 1 else "")
     return "n: " + ", ".join(f"{run.label} {count:,}" for run, count in zip(runs, counts, strict=True)) + " images"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -177,7 +178,9 @@ def example_grid(classes: Sequence[str], names: Sequence[str]) -> tuple[Figure, 
 
 
 def _wrapped(ax: Axes, text: str) -> str:
-    return "\n".join(textwrap.wrap(text, max(5, int(CHARACTERS * cell_width(ax) / enlarged()))))
+    """Lines that a panel has room for; names break behind their underscores too."""
+    parts = textwrap.wrap(re.sub(r"([_./])", r"\1 ", text), max(5, int(CHARACTERS * cell_width(ax) / enlarged())))
+    return "\n".join(re.sub(r"([_./]) ", r"\1", part) for part in parts)
 
 
 def strip(run: Run, images: int, column: str | None = None) -> Figure:
