@@ -11,13 +11,15 @@ from numpy.typing import NDArray
 from gradlens.core.names import Name
 from gradlens.core.registry import figure
 from gradlens.core.types import UserError
-from gradlens.plotting.panels import MOST_IN_ONE, curve, footnote, need_columns, one_panel, one_setting
+from gradlens.plotting.panels import curve, footnote, need_columns, one_panel, one_setting
 from gradlens.plotting.style import looks
 from gradlens.runs.record import Run
 from gradlens.stats.intervals import share_interval
 
 # Codes of minimal_eps' column broken_by.
 LARGE, NOTHING = 4, 5
+# Bands of more curves, or of so many points of accuracy, would hide the curves.
+BANDED, WIDEST = 2, 50
 
 
 class EpsCurve(NamedTuple):
@@ -40,11 +42,12 @@ def accuracy_against_eps(runs: Sequence[Run], ax: Axes | None = None) -> Axes:
     own, ax = one_panel(ax, rest=0.4)
     setting = one_setting(runs, "minimal_eps", "curve/eps")
     curves = [eps_curve(run, setting) for run in runs]
+    banded = len(runs) <= BANDED and _widest(curves) <= WIDEST
     for look, run, found in zip(looks(runs), runs, curves, strict=True):
-        accuracy, *limits = found.accuracy if len(runs) <= MOST_IN_ONE else found.accuracy[:1]
+        accuracy, *limits = found.accuracy if banded else found.accuracy[:1]
         curve(ax, f"{run.label}, n = {found.images:,}", found.radii, accuracy, *limits, color=look.color, ls=look.style)
     _finish(ax, float(curves[0].radii[-1]))
-    footnote(own, _note(runs, curves), runs)
+    footnote(own, _note(runs, curves, banded), runs)
     return ax
 
 
@@ -72,15 +75,17 @@ def _finish(ax: Axes, top: float) -> None:
     ax.set(xlabel="radius ε (L∞, images in [0, 1])", ylabel="accuracy (%)", xlim=(0, top), ylim=(0, 102))
     above = ax.secondary_xaxis("top", functions=(partial(np.multiply, 255), partial(np.multiply, 1 / 255)))
     above.set_xlabel("ε (1/255)")
-    above.tick_params(labelsize=7)
     ax.legend()
 
 
-def _note(runs: Sequence[Run], curves: Sequence[EpsCurve]) -> str:
-    bands = "bands" if len(runs) <= MOST_IN_ONE else "not drawn"
-    widest = max(np.nanmax(high - low, initial=0) for _, low, high in (found.accuracy for found in curves))
+def _widest(curves: Sequence[EpsCurve]) -> float:
+    return max(float(np.nanmax(high - low, initial=0)) for _, low, high in (found.accuracy for found in curves))
+
+
+def _note(runs: Sequence[Run], curves: Sequence[EpsCurve], banded: bool) -> str:
+    bands = "bands" if banded else "not drawn"
     at_large = ", ".join(f"{run.label} {found.at_large:.1f} %" for run, found in zip(runs, curves, strict=True))
     return (
-        f"95 % intervals ({bands}) are at most {widest:.1f} points wide; accuracy at "
+        f"95 % intervals ({bands}) are at most {_widest(curves):.1f} points wide; accuracy at "
         f"ε = {curves[0].large:g}, which is 0 unless gradients are masked: {at_large}"
     )

@@ -10,12 +10,12 @@ from gradlens.core.names import Name
 from gradlens.core.registry import figure
 from gradlens.core.types import UserError
 from gradlens.plotting._gradient_norm_distribution import NORMS
-from gradlens.plotting.panels import few_ticks, footnote, interval, need_columns, one_panel
+from gradlens.plotting.panels import few_ticks, footnote, interval, is_wide, legend, need_columns, one_panel
 from gradlens.plotting.style import looks
 from gradlens.runs.record import Run
 from gradlens.stats.intervals import quantile_interval
 
-NOTE = "bars: 95 % intervals of the median; the vulnerable contain clean mistakes"
+NOTE = "bars: 95 % intervals of the median, which fewer than 6 images have not; the vulnerable contain clean mistakes"
 # Inches a group beyond the first few.
 FEW, ROW = 5, 0.25
 
@@ -41,11 +41,11 @@ def conditional_medians(runs: Sequence[Run], ax: Axes | None = None, column: str
         raise UserError(f"no image has a finite {column}; see gradient_flag")
     ax.set_yticks(np.arange(len(names)), [f"{name} ({_count(groups, name)})" for name in names])
     which = f"\nrobust: {_attack(attacks[0])}" if len(attacks) == 1 else ""
-    label = f"median {NORMS.get(column, column)} (nats per unit pixel){which}"
+    label = f"median {NORMS.get(column, column)}{' ' if is_wide() else chr(10)}(nats per unit pixel){which}"
     ax.set(xscale="log", xlabel=label, ylim=(len(names) - 0.5, -0.5))
     few_ticks(ax)
     if len(runs) > 1:
-        ax.legend(handles=ax.lines, loc="center left", bbox_to_anchor=(1, 0.5))
+        legend(own, ax, ax.lines)
     footnote(own, NOTE, runs)
     return ax
 

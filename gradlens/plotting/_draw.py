@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 from gradlens.core.names import first_twice, parse_spec, unknown
 from gradlens.core.registry import figure as figures
 from gradlens.core.types import UserError
-from gradlens.plotting.style import display_of, dressed, paper_style
+from gradlens.plotting.panels import without_note
+from gradlens.plotting.style import FONT_SIZE, display_of, dressed, paper_style
 from gradlens.runs.history import History, check_kind
 from gradlens.runs.record import Run
 
@@ -30,6 +31,9 @@ def draw(
     labels: Sequence[str] | None = None,
     order: Sequence[str] | None = None,
     select: Sequence[str] | None = None,
+    font_size: float = FONT_SIZE,
+    height: float | None = None,
+    note: bool = True,
     **options: Any,
 ) -> Figure:
     """Draw a registered figure, ``name`` or ``name:option=value``, in a paper's style.
@@ -37,21 +41,29 @@ def draw(
     runs: a Run, a DataFrame with a run's columns, an array of the one column that a figure draws, several
     of them, or a mapping from labels to them. ax: draw into these axes, for figures that are one panel.
     columns: 1 for the width of the venue's column, 2 for that of its text. labels, order, select: names
-    to show, one a run; which come first; which to keep. A label has one colour in all figures. Returns
-    the figure; nothing is shown.
+    to show, one a run; which come first; which to keep. A label has one colour in all figures of a session,
+    by the order in which labels were first given. font_size: in points; height: of the figure in inches, else
+    what it needs; note: whether the lines below it are drawn, which ``caption`` has in any case. Returns the
+    figure; nothing is shown.
     """
     name, text = parse_spec(spec)
     if ax is not None:
         options["ax"] = ax
+    if height is not None and (ax is not None or not height > 0):
+        raise UserError(f"a height of {height:g} inches is none" if ax is None else "the height is that of ax' figure")
     _check_options(name, options)
     given = as_runs(runs, spec, options.get("column", text.get("column")))
     check_kind(name, figures[name], given)
     shown = arrange(given, labels, order, select)
-    with paper_style(venue, columns):
+    with paper_style(venue, columns, font_size):
         drawn = figures.build(spec)(shown, **options)
-    figure = drawn.get_figure(root=True) if isinstance(drawn, Axes) else drawn
-    if not isinstance(figure, Figure):
-        raise UserError(f"figure '{name}' returned a {type(drawn).__name__}; wanted a matplotlib Figure or Axes")
+        figure = drawn.get_figure(root=True) if isinstance(drawn, Axes) else drawn
+        if not isinstance(figure, Figure):
+            raise UserError(f"figure '{name}' returned a {type(drawn).__name__}; wanted a matplotlib Figure or Axes")
+        if ax is None and not note:
+            without_note(figure)
+    if height is not None:
+        figure.set_figheight(height)
     if ax is None:
         # Says what it is: to a caption, and in the file.
         figure.set_label(spec)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -13,8 +12,19 @@ from matplotlib.patches import Patch
 
 from gradlens.core.registry import figure
 from gradlens.core.types import UserError
-from gradlens.plotting.panels import curve, footnote, interval, need_array, need_columns, new_figure, one_panel, record
-from gradlens.plotting.style import MUTED, looks
+from gradlens.plotting.panels import (
+    curve,
+    footnote,
+    interval,
+    is_wide,
+    legend,
+    need_array,
+    need_columns,
+    new_figure,
+    one_panel,
+    record,
+)
+from gradlens.plotting.style import MUTED, looks, points
 from gradlens.runs.record import Run
 from gradlens.stats.intervals import mean_interval
 
@@ -30,7 +40,7 @@ HALVES = {"own edges": ("", -0.12), "null: others' edges": ("_null", 0.12)}
 NULL = "0.82"
 # Inches of a model's row, at least so many rows, and of the axis below.
 ROW, FEWEST, REST = 0.42, 2, 0.5
-NOTE = "marks: means with 95 % intervals; short lines: quartiles; dotted: no relation; null: edges of other classes"
+NOTE = "marks: means, of two images or more with 95 % intervals; short lines: quartiles; dotted: no relation; null: edges of other classes"
 
 
 @figure
@@ -38,10 +48,10 @@ def edge_concentration(runs: Sequence[Run]) -> Figure:
     """The distribution over images of each edge measure (coloured, above) and of its null (gray, below), a row a model.
 
     The null is the same gradient against the edges of other images; only what lies to the right of
-    it is concentration on the image's own edges. Halves of a violin are on one scale.
+    it is concentration on the image's own edges. Every half is as high as the others at its peak.
     """
     need_columns(runs, [f"{m}{tail}" for m in MEASURES for tail in ("", "_null")], "edge_concentration")
-    across = 4 if mpl.rcParams["figure.figsize"][0] >= 4.5 else 2
+    across = 4 if is_wide() else 2
     height = ROW * max(FEWEST, len(runs)) + REST
     drawn, axes = new_figure(len(MEASURES) // across, across, height=height, rest=0.5, sharey=True)
     for ax, column in zip(axes.flat, MEASURES, strict=True):
@@ -68,7 +78,7 @@ def draw_measure(ax: Axes, runs: Sequence[Run], column: str) -> None:
     ax.spines["left"].set_visible(False)
     ax.tick_params(axis="y", left=False)
     ax.locator_params(axis="x", nbins=3)
-    ax.set_xlabel(title, fontsize=7)
+    ax.set_xlabel(title, fontsize=points(7))
     ax.set_ylabel("")
 
 
@@ -82,7 +92,15 @@ def _table(run: Run, column: str) -> pd.DataFrame:
 def _violin(ax: Axes, table: pd.DataFrame, rows: Sequence[str], color: str) -> None:
     import seaborn as sns
 
-    look = {"split": True, "inner": "quart", "cut": 0, "linewidth": 0.6, "saturation": 1, "legend": False}
+    look = {
+        "split": True,
+        "inner": "quart",
+        "cut": 0,
+        "density_norm": "width",
+        "linewidth": 0.6,
+        "saturation": 1,
+        "legend": False,
+    }
     halves = {"hue": "edges", "hue_order": list(HALVES), "palette": [color, NULL]}
     sns.violinplot(table, x="value", y="run", order=rows, ax=ax, **halves, **look)
 
@@ -105,7 +123,7 @@ def edge_profile(runs: Sequence[Run], ax: Axes | None = None) -> Axes:
         color, label = (MUTED, "area") if shared else (look.color, f"area, {run.label}")
         curve(ax, label, np.arange(len(area)), area, color=color, ls=":")
     ax.set(xlabel="distance to the nearest edge (pixels)", ylabel="share within it", xlim=(-0.2, _reach(areas)))
-    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    legend(drawn, ax)
     footnote(drawn, "means over images", runs)
     return ax
 

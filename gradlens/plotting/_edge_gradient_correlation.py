@@ -11,14 +11,23 @@ from numpy.typing import NDArray
 from gradlens.core.registry import figure
 from gradlens.core.types import UserError
 from gradlens.plotting._gradient_norm_distribution import NORMS
-from gradlens.plotting.panels import a_panel_each, curve, footnote, need_columns, outer_labels, record
+from gradlens.plotting.panels import (
+    a_panel_each,
+    curve,
+    few_ticks,
+    footnote,
+    mean_and_deviation,
+    need_columns,
+    outer_labels,
+    record,
+)
 from gradlens.plotting.style import looks
+from gradlens.plotting.style import points as points_of
 from gradlens.runs.record import Run
 from gradlens.stats.association import spearman_interval
 
 # Bins along a side; images from which on bins show more than points; images in a tenth that has quartiles.
 BINS, MANY, FEWEST = 48, 500, 10
-NOTE = "gray: images, or their number (logarithmic); line, band: median, quartiles of tenths; ρ: Spearman's"
 TITLES = {"edge_corr_contour": "edge correlation", "edge_partial_contour": "partial edge correlation"}
 
 
@@ -28,7 +37,7 @@ def edge_gradient_correlation(
 ) -> Figure | Axes:
     """How closely each image's gradient follows its edges, against the gradient's size: a panel a model.
 
-    Gray: the images, or the number of many. Lines and bands: median and quartiles of tenths of the images by
+    Points are images; of many, gray is their number. Lines and bands: median and quartiles of tenths of the images by
     size. Titles give mean ± standard deviation of the edge measure, as the paper does, and Spearman's ρ of
     the two with its 95 % interval: at 0, images of large and of small gradients follow their edges alike.
     Source: Rodríguez-Muñoz et al. 2024, edge correlation.
@@ -38,11 +47,20 @@ def edge_gradient_correlation(
     drawn, panels = a_panel_each(runs, ax, height=1.7, rest=0.5)
     points = [_points(run, column, size) for run in runs]
     bins = _bins(points)
-    for panel, run, own in zip(panels, runs, points, strict=True):
-        _draw(panel, run, own, bins)
+    for panel, run, look, own in zip(panels, runs, looks(runs), points, strict=True):
+        _draw(panel, run, look.color, own, bins)
+    few_ticks(panels[0])
     outer_labels(panels, f"{NORMS.get(size, size)} (nats per unit pixel)", TITLES.get(column, column))
-    footnote(drawn, NOTE, runs)
+    footnote(drawn, _note(points), runs)
     return drawn or panels[0]
+
+
+def _note(points: Sequence[tuple[NDArray, NDArray]]) -> str:
+    counts = [len(sizes) for sizes, _ in points]
+    shown = ["points: images"] if min(counts) < MANY else []
+    shown += ["gray: number of images (logarithmic)"] if max(counts) >= MANY else []
+    shown += ["line, band: median, quartiles of tenths"] if max(counts) >= 10 * FEWEST else []
+    return "; ".join([*shown, "ρ: Spearman's, 95 % interval"])
 
 
 def _points(run: Run, column: str, size: str) -> tuple[NDArray, NDArray]:
@@ -57,16 +75,18 @@ def _points(run: Run, column: str, size: str) -> tuple[NDArray, NDArray]:
 def _bins(points: Sequence[tuple[NDArray, NDArray]]) -> tuple[NDArray, NDArray]:
     """Edges along the exponents of the sizes, since that axis is logarithmic, and along the measure."""
     x, y = (np.concatenate(values) for values in zip(*points, strict=True))
-    return tuple(np.linspace(v.min() - 1e-9, v.max() + 1e-9, BINS + 1) for v in (np.log10(x), y))  # type: ignore
+    # A mark at the rim is not to be cut.
+    rims = ((v.min(), v.max(), max(0.04 * np.ptp(v), 0.02)) for v in (np.log10(x), y))
+    return tuple(np.linspace(low - rim, high + rim, BINS + 1) for low, high, rim in rims)  # type: ignore
 
 
-def _draw(ax: Axes, run: Run, points: tuple[NDArray, NDArray], bins: tuple[NDArray, NDArray]) -> None:
+def _draw(ax: Axes, run: Run, color: str, points: tuple[NDArray, NDArray], bins: tuple[NDArray, NDArray]) -> None:
     import seaborn as sns
 
-    (sizes, values), color = points, looks([run])[0].color
+    sizes, values = points
     ax.set_xscale("log")
     if len(sizes) < MANY:
-        sns.scatterplot(x=sizes, y=values, color="0.6", s=6, linewidth=0, ax=ax)
+        sns.scatterplot(x=sizes, y=values, color=color, alpha=0.6, s=9, linewidth=0, ax=ax)
         record(ax, "scatter", run.label, x=sizes, y=values)
     else:
         most = np.histogram2d(np.log10(sizes), values, bins)[0].max()
@@ -79,7 +99,7 @@ def _draw(ax: Axes, run: Run, points: tuple[NDArray, NDArray], bins: tuple[NDArr
         middle = [np.median(sizes[tenth]) for tenth in tenths]
         curve(ax, f"{run.label}, median and quartiles", middle, median, low, high, color=color)
     title = _title(run, sizes, values)
-    ax.set_title(title, fontsize=7)
+    ax.set_title(title, fontsize=points_of(7))
     record(ax, "text", run.label, text=" ".join(title.split()))
     ax.set(xlim=(10 ** bins[0][0], 10 ** bins[0][-1]), ylim=(bins[1][0], bins[1][-1]))
 
@@ -87,5 +107,6 @@ def _draw(ax: Axes, run: Run, points: tuple[NDArray, NDArray], bins: tuple[NDArr
 def _title(run: Run, sizes: NDArray, values: NDArray) -> str:
     rho, low, high = spearman_interval(sizes, values)
     limits = f" [{low:.2f}, {high:.2f}]" if np.isfinite(low) else ""
-    numbers = f"{values.mean():.2f} ± {values.std():.2f}, n = {len(values):,}\nρ = {rho:.2f}{limits}"
+    found = f"ρ = {rho:.2f}{limits}" if np.isfinite(rho) else "ρ is not defined"
+    numbers = f"{mean_and_deviation(values, '{:.2f}'.format)}\n{found}"
     return f"{run.label}\n{numbers.replace('-', '−')}"

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gradlens.core.registry import figure
 from gradlens.core.types import UserError
-from gradlens.plotting.panels import one_setting
+from gradlens.plotting.panels import counted, one_setting, short
 from gradlens.plotting.pictures import common_examples, example, gallery, in_gray, paths_of, scale_of
 from gradlens.runs.record import Run
 
@@ -22,11 +22,12 @@ SCALES = {
 
 
 @figure
-def gradient_gallery(runs: Sequence[Run], images: int = 4, scale: str = "shared") -> Figure:
-    """Loss gradients of the same images by each model, with their L1 norms.
+def gradient_gallery(runs: Sequence[Run], images: int = 4, scale: str = "image") -> Figure:
+    """Loss gradients of the same images by each model, with their L1 norms; first an image a class.
 
-    scale ``shared`` compares the models of an image; ``image`` is the paper's display, ``0.5 + 0.5 g / q99``
-    for each gradient alone. Source: Rodríguez-Muñoz et al. 2024, Fig. 1.
+    scale ``image`` is the paper's display, ``0.5 + 0.5 g / q99`` for each gradient alone, in which the L1 in
+    the corner says how large it is; ``shared`` compares the models of an image, small gradients in plain gray.
+    Source: Rodríguez-Muñoz et al. 2024, Fig. 1.
     """
     if scale not in SCALES:
         raise UserError(f"unknown scale '{scale}' of gradient_gallery; there are: {', '.join(SCALES)}")
@@ -35,9 +36,9 @@ def gradient_gallery(runs: Sequence[Run], images: int = 4, scale: str = "shared"
     def cells(index: int) -> list[tuple[NDArray, str]]:
         gradients = [example(run, index)[1] for run in runs]
         shared = scale_of(*gradients) if scale == "shared" else None
-        return [(in_gray(gradient, shared), f"L1 {np.abs(gradient).sum():.3g}") for gradient in gradients]
+        return [(in_gray(gradient, shared), f"L1 {short(np.abs(gradient).sum())}") for gradient in gradients]
 
-    note = f"n = {len(chosen)} images that all runs keep; {SCALES[scale]}"
+    note = f"{counted(len(chosen))} that all runs keep; {SCALES[scale]}"
     return gallery(runs, chosen, lambda index: example(runs[0], index)[0], cells, note)
 
 
@@ -62,7 +63,7 @@ def perturbation_gallery(runs: Sequence[Run], images: int = 4) -> Figure:
         return [(in_gray(delta, shared), outcome) for _, delta, outcome in kept]
 
     scale = "gray is zero, one scale a row: the 99 % quantile of all models' perturbations"
-    note = f"n = {len(chosen)} images; attack: {attacks.pop().replace(',', ', ')}; {scale}"
+    note = f"{counted(len(chosen))}; attack: {attacks.pop().replace(',', ', ')}; {scale}"
     return gallery(runs, chosen, lambda index: _kept(runs[0], setting, index)[0], cells, note)
 
 
@@ -104,7 +105,7 @@ def edge_overlay(runs: Sequence[Run], images: int = 4, sigma: float = 1.0) -> Fi
         return [(_overlay(np.abs(example(run, index)[1]).sum(2), edges), _auc(run, index)) for run in runs]
 
     note = "brightness: |g|, logarithmic over two decades, a scale an image; cyan: Canny edges of the image"
-    note = f"n = {len(chosen)} images that all runs keep; {note}"
+    note = f"{counted(len(chosen))} that all runs keep; {note}"
     return gallery(runs, chosen, lambda index: example(runs[0], index)[0], cells, note)
 
 

@@ -9,11 +9,13 @@ from numpy.typing import NDArray
 
 from gradlens.core.registry import figure
 from gradlens.core.types import UserError
-from gradlens.plotting.panels import curve, footnote, need_array, one_panel
-from gradlens.plotting.style import MUTED, looks
+from gradlens.plotting.panels import cell_width, curve, footnote, legend, need_array, one_panel
+from gradlens.plotting.style import MUTED, enlarged, looks
 from gradlens.runs.record import Run
 
-TICKS = (128, 64, 32, 16, 8, 4, 2)
+TICKS = (2, 4, 8, 16, 32, 64, 128, 256, 512)
+# Named ones that fit into an inch of a figure.
+OCTAVES = 1.8
 
 
 @figure
@@ -36,11 +38,13 @@ def gradient_spectrum(runs: Sequence[Run], ax: Axes | None = None) -> Axes:
     ax.axhline(1, color=MUTED, lw=0.6, ls=":", label="white noise")
     ax.set(xscale="log", yscale="log", xlabel="spatial frequency (cycles a pixel)", ylabel="energy (mean = 1)")
     limits = ax.get_xlim()
-    ax.set_xticks([1 / n for n in TICKS], [f"1/{n}" for n in TICKS])
+    # Every octave has a tick; where they are many, every second or third has a name.
+    step = 1 + int(np.log2(limits[1] / limits[0]) * enlarged() / (OCTAVES * cell_width(ax)))
+    ax.set_xticks([1 / n for n in TICKS], [f"1/{n}" if k % step == 0 else "" for k, n in enumerate(TICKS)])
     ax.xaxis.set_minor_locator(NullLocator())
     # Ticks beyond the curves would have widened the axis.
     ax.set_xlim(limits)
-    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    legend(drawn, ax)
     footnote(drawn, "means over images with 95 % intervals", runs)
     return ax
 

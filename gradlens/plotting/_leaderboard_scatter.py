@@ -6,14 +6,17 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
 from gradlens.core.names import unknown
 from gradlens.core.registry import figure
 from gradlens.core.types import UserError
-from gradlens.plotting.panels import footnote, one_panel, record
-from gradlens.plotting.style import COLORS
+from gradlens.plotting.panels import footnote, is_wide, legend, one_panel, record
+from gradlens.plotting.style import COLORS, MUTED, looks
+from gradlens.plotting.style import points as points_of
 from gradlens.runs.record import Run
 from gradlens.stats.association import FEWEST_FAMILIES, FEWEST_MODELS, family_bootstrap, spearman, spearman_within
 
@@ -32,7 +35,7 @@ MARK = 3.0
 def leaderboard_scatter(
     runs: Sequence[Run], ax: Axes | None = None, statistic: str = "l1_mean", against: str = "top1"
 ) -> Axes:
-    """One number of the summary against another, a mark a model, a colour and shape a family.
+    """One number of the summary against another, a mark a model, a shape a family; a colour a model, of many a family.
 
     The title gives Spearman's ρ with its 95 % interval (bootstrap over families, since models of one family
     are not independent) and ρ within families: two clusters alone make ρ large. statistic, against: keys of
@@ -46,16 +49,18 @@ def leaderboard_scatter(
     shown = [run for run, there in zip(runs, known, strict=True) if there]
     points, families = values[known], np.array([family_of(run) for run in shown])
     own, ax = one_panel(ax)
+    colors = np.array([look.color for look in looks(shown)] if len(shown) <= len(COLORS) else _by_family(families))
     for k, family in enumerate(dict.fromkeys(families)):
-        x, y = points[families == family].T
-        ax.plot(x, y, MARKERS[k % len(MARKERS)], color=COLORS[k % len(COLORS)], ms=4.5, mew=0, label=family)
+        for color in dict.fromkeys(colors[families == family]):
+            x, y = points[(families == family) & (colors == color)].T
+            ax.plot(x, y, MARKERS[k % len(MARKERS)], color=color, ms=4.5, mew=0, label=family)
     record(ax, "scatter", families, x=points[:, 0], y=points[:, 1], text=[run.label for run in shown])
-    _finish(ax, [_title(shown, name) for name in names], points, families)
+    _finish(own, ax, [_title(shown, name) for name in names], points, families)
     note = _note(families, [run.label for run, there in zip(runs, known, strict=True) if not there])
     footnote(own, note)
     left_out = place_labels(ax, points, [run.label for run in shown])
     if left_out:
-        footnote(own, f"{note}; {left_out} names left out for want of room")
+        footnote(own, f"{note}; {left_out} name{'s' * (left_out != 1)} left out for want of room")
     return ax
 
 
@@ -70,6 +75,12 @@ def _key(runs: Sequence[Run], name: str) -> str:
     raise UserError(unknown("number of the runs' summaries", name, keys))
 
 
+def _by_family(families: NDArray) -> list[str]:
+    """Of more models than colours, a colour a family."""
+    known = list(dict.fromkeys(families))
+    return [COLORS[known.index(family) % len(COLORS)] for family in families]
+
+
 def _number(run: Run, name: str) -> float:
     value = run.summary.get(name)
     return float(value) if isinstance(value, int | float) else math.nan
@@ -81,15 +92,27 @@ def _title(runs: Sequence[Run], key: str) -> str:
     return {"top1": "top-1 accuracy (%)", **titles}.get(key, key)
 
 
-def _finish(ax: Axes, titles: Sequence[str], points: NDArray, families: NDArray) -> None:
+def _finish(own: Figure | None, ax: Axes, titles: Sequence[str], points: NDArray, families: NDArray) -> None:
     x, y = points.T
     if x.min() > 0 and x.max() > WIDE * x.min():
         ax.set_xscale("log")
     ax.set(xlabel=titles[0], ylabel=titles[1])
     ax.margins(0.12)
-    ax.set_title(_correlation(x, y, families), fontsize=7, loc="left")
+    ax.set_title(_correlation(x, y, families), fontsize=points_of(7), loc="left")
     if len(set(families)) > 1:
-        ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), title="family", alignment="left")
+        legend(own, ax, _shapes(ax), **({"title": "family", "alignment": "left"} if is_wide() else {}))
+
+
+def _shapes(ax: Axes) -> list[Line2D]:
+    """A mark a family, gray where its models have colours of their own."""
+    marks: dict[str, list[Line2D]] = {}
+    for line in ax.lines:
+        marks.setdefault(str(line.get_label()), []).append(line)
+    look = {"ls": "", "color": MUTED, "mew": 0, "ms": 4.5}
+    return [
+        line if not more else Line2D([], [], marker=line.get_marker(), label=family, **look)
+        for family, (line, *more) in marks.items()
+    ]
 
 
 def _correlation(x: NDArray, y: NDArray, families: NDArray) -> str:
@@ -131,7 +154,13 @@ def _place(ax: Axes, point: NDArray, text: str, size: float, taken: Sequence[Bbo
     """The box of the text at the first free place; None, and nothing written, where there is none."""
     for dx, dy, horizontal, vertical in PLACES:
         label = ax.annotate(
-            text, (point[0], point[1]), (dx, dy), textcoords="offset points", fontsize=size, ha=horizontal, va=vertical
+            text,
+            (point[0], point[1]),
+            (dx, dy),
+            textcoords="offset points",
+            fontsize=points_of(size),
+            ha=horizontal,
+            va=vertical,
         )
         # Else the layout would shrink the axes after the room was measured.
         label.set_in_layout(False)

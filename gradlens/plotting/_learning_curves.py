@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from gradlens.core.registry import figure
 from gradlens.core.types import UserError
 from gradlens.plotting._trainings import colored, draw_accuracies, evaluated_on, over_seeds, seeds_text
-from gradlens.plotting.panels import curve, footnote, legend_columns, new_figure, one_panel
+from gradlens.plotting.panels import curve, footnote, legend, legend_above, new_figure, one_panel
 from gradlens.runs.history import History
 
 # Columns of the history, and their axes.
@@ -41,7 +41,7 @@ def learning_curves(histories: Sequence[History]) -> Figure:
     for ax in axes[1]:
         ax.set_xlabel("epoch")
     drawn.align_ylabels()
-    drawn.legend(handles=handles, loc="outside upper center", ncols=legend_columns(len(handles)))
+    legend_above(drawn, handles)
     footnote(drawn, evaluated_on(histories))
     return drawn
 
@@ -55,6 +55,6 @@ def accuracy_over_epochs(histories: Sequence[History], ax: Axes | None = None) -
     """
     own, ax = one_panel(ax)
     handles = draw_accuracies(ax, histories)
-    ax.legend(handles=handles, loc="center left", bbox_to_anchor=(1, 0.5))
+    legend(own, ax, handles)
     footnote(own, evaluated_on(histories))
     return ax

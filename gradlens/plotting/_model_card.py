@@ -16,20 +16,17 @@ from gradlens.plotting._channel_distribution import channel_distribution
 from gradlens.plotting._conditional_medians import conditional_medians
 from gradlens.plotting._edge_concentration import MEASURES, draw_measure, edge_profile
 from gradlens.plotting._gradient_norm_distribution import gradient_norm_distribution
-from gradlens.plotting.panels import HANDED_OVER, footnote, need_columns, record
+from gradlens.plotting.panels import HANDED_OVER, counted, footnote, is_wide, need_columns, record, short
 from gradlens.plotting.pictures import class_of, common_examples, corner, example, heading, in_gray, picture
-from gradlens.plotting.style import MUTED
+from gradlens.plotting.style import MUTED, enlarged, points
 from gradlens.runs.readings import readings
 from gradlens.runs.record import Run
 
-# Height of the pictures over the width, and of the other panels in inches.
-PICTURES, HEIGHTS = 0.38, {"curves": 1.6, "edges": 0.9, "table": 1.2}
-# From this width on, in inches, two panels stand beside each other.
-WIDE = 4.5
+# Side of a picture at most, and heights of the other panels, of a table a line, in inches.
+PICTURE, HEIGHTS = 0.9, {"curves": 1.6, "edges": 0.9, "table": 0.16}
 NOTE = "gradients: one scale an image, its 99 % quantile of |g|; gray halves: null, the edges of other images"
 # Rows of numbers in a block.
 ROWS = 8
-EMPTY = [("", "", "")] * ROWS
 Panel = Callable[[Run, Axes], object]
 
 
@@ -42,16 +39,27 @@ def model_card(runs: Sequence[Run], images: int = 6) -> Figure:
     if len(runs) != 1:
         raise UserError(f"model_card is the page of one model, and {len(runs)} runs are given; draw one for each")
     run, width = runs[0], mpl.rcParams["figure.figsize"][0]
-    rows = _rows(run, 2 if width >= WIDE else 1)
-    heights = [PICTURES * width, *(HEIGHTS[kind] for kind, _ in rows)]
+    rows = _rows(run, 2 if is_wide() else 1)
+    told = 1 + min(ROWS, len(headline_rows(run)))
+    # A table is as high as its lines.
+    heights = [
+        _height(run, images, width),
+        *(HEIGHTS[kind] * (told * enlarged() if kind == "table" else 1) for kind, _ in rows),
+    ]
     drawn = Figure(figsize=(width, sum(heights) + 0.5), layout="constrained")
     grid = drawn.add_gridspec(len(heights), 1, height_ratios=heights)
     _gallery(drawn, grid[0], run, images)
     for k, (_, panels) in enumerate(rows, 1):
         _panels(drawn, grid[k], run, panels)
-    drawn.suptitle(_title(run), fontsize=8, ha="left", x=0.01)
+    drawn.suptitle(_title(run), fontsize=points(8), ha="left", x=0.01)
     footnote(drawn, NOTE, runs)
     return drawn
+
+
+def _height(run: Run, images: int, width: float) -> float:
+    """Of two rows of pictures that stand beside each other, and of their names."""
+    kept = max(1, min(images, len(run.examples.get("index", ()))))
+    return 2 * min(PICTURE, 0.95 * width / kept) + 0.3 * enlarged()
 
 
 def _rows(run: Run, across: int) -> list[tuple[str, Sequence[Panel]]]:
@@ -80,7 +88,7 @@ def _gallery(drawn: Figure, place: SubplotSpec, run: Run, images: int) -> None:
         picture(above, image)
         heading(above, class_of(run, index))
         picture(below, in_gray(gradient))
-        size = f"L1 {np.abs(gradient).sum():.3g}"
+        size = f"L1 {short(np.abs(gradient).sum())}"
         corner(below, size)
         record(below, "text", run.label, panel=f"image {index}", text=size)
 
@@ -109,9 +117,9 @@ def _say(ax: Axes, text: str) -> None:
     place = ax.get_subplotspec()
     columns = place.get_gridspec().ncols if place else 1
     # Characters of this size that fit into an inch, with some room at the sides.
-    lines = textwrap.wrap(text, int(16 * mpl.rcParams["figure.figsize"][0] / columns))
+    lines = textwrap.wrap(text, int(16 * mpl.rcParams["figure.figsize"][0] / columns / enlarged()))
     said = ax.text(
-        0.5, 0.5, "\n".join(lines), transform=ax.transAxes, ha="center", va="center", fontsize=6.5, color=MUTED
+        0.5, 0.5, "\n".join(lines), transform=ax.transAxes, ha="center", va="center", fontsize=points(6.5), color=MUTED
     )
     said.set_in_layout(False)
 
@@ -143,7 +151,7 @@ def _profile(run: Run, ax: Axes) -> None:
 def _medians(run: Run, ax: Axes) -> None:
     conditional_medians([run], ax)
     # The unit is that of the panel above, and the names of the groups leave little room.
-    ax.set_xlabel(ax.get_xlabel().replace(" (nats per unit pixel)", ""))
+    ax.set_xlabel(ax.get_xlabel().replace(" (nats per unit pixel)", "").replace("\n(nats per unit pixel)", ""))
 
 
 def _table(rows: Sequence[tuple[str, str, str]]) -> Panel:
@@ -151,9 +159,11 @@ def _table(rows: Sequence[tuple[str, str, str]]) -> Panel:
 
     def panel(_: Run, ax: Axes) -> None:
         ax.set_axis_off()
-        columns = zip(("", "", "95 % interval" if rows else ""), *rows, *EMPTY[len(rows) :], strict=True)
+        columns = zip(("", "", "95 % interval" if rows else ""), *rows, strict=True)
         for lines, x, align in zip(columns, (0, 0.62, 0.97), ("left", "right", "right"), strict=True):
-            ax.text(x, 1, "\n".join(lines), transform=ax.transAxes, ha=align, va="top", fontsize=6, linespacing=1.6)
+            ax.text(
+                x, 1, "\n".join(lines), transform=ax.transAxes, ha=align, va="top", fontsize=points(6), linespacing=1.6
+            )
         record(ax, "text", [row[0] for row in rows], text=[" ".join(row[1:]).strip() for row in rows])
 
     return panel
@@ -166,8 +176,8 @@ def headline_rows(run: Run) -> list[tuple[str, str, str]]:
         value, low, high, _ = reading.values[0]
         # Those that belong to the number above them are left to the tables.
         if reading.known and not reading.depth:
-            limits = f"{low:.3g} … {high:.3g}" if math.isfinite(low) else ""
-            rows.append((reading.title.partition(" [")[0], f"{value:.3g}", limits))
+            limits = f"{short(low)} … {short(high)}" if math.isfinite(low) else ""
+            rows.append((reading.title.partition(" [")[0], short(value), limits))
     return rows
 
 
@@ -175,4 +185,4 @@ def _title(run: Run) -> str:
     model = run.provenance.get("model") or {}
     facts = [model.get("arch"), run.provenance.get("activation"), f"weights {run.provenance.get('weights', 'unknown')}"]
     data = f" on {run.summary['data']}" if run.summary.get("data") else ""
-    return f"{run.label}{data}, n = {len(run.samples):,} images\n{', '.join(str(f) for f in facts if f)}"
+    return f"{run.label}{data}, {counted(len(run.samples))}\n{', '.join(str(f) for f in facts if f)}"

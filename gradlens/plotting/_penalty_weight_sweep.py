@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -20,8 +19,8 @@ from gradlens.plotting._trainings import (
     percent_over_seeds,
     seeds_text,
 )
-from gradlens.plotting.panels import curve, footnote, one_panel, record
-from gradlens.plotting.style import COLORS
+from gradlens.plotting.panels import CHARACTERS, cell_width, curve, footnote, legend, one_panel, record
+from gradlens.plotting.style import COLORS, enlarged, looks
 from gradlens.runs.history import History
 
 # What may differ within a curve, or does not matter.
@@ -46,11 +45,11 @@ def penalty_weight_sweep(histories: Sequence[History], ax: Axes | None = None) -
         )
     own, ax = one_panel(ax)
     baselines = by_label(history for history in done if not history.config.get("penalty"))
-    colors = itertools.cycle(COLORS)
+    colors = iter(_colors(histories, [*curves.values(), *baselines.values()]))
     handles = [_draw_curve(ax, group, label, next(colors)) for label, group in curves.items()]
     handles += [_draw_baseline(ax, group, next(colors)) for group in baselines.values()]
-    handles += clean_and_robust(histories)
-    _finish(ax, sorted({h.config["weight"] for group in curves.values() for h in group}), handles)
+    _finish(ax, sorted({h.config["weight"] for group in curves.values() for h in group}))
+    legend(own, ax, handles + clean_and_robust(histories))
     footnote(own, _note(histories, curves))
     return ax
 
@@ -74,6 +73,16 @@ def _name(recipe: dict[str, Any], differing: Sequence[str]) -> str:
     return ", ".join(f"{key}={recipe[key]}" for key in differing)
 
 
+def _colors(histories: Sequence[History], groups: Sequence[list[History]]) -> list[str]:
+    """A group's is that of its first training in every other figure, unless a group before it has it."""
+    own = dict(zip((history.label for history in histories), looks(histories), strict=True))
+    found: list[str] = []
+    for group in groups:
+        wanted = (own[group[0].label].color, *COLORS)
+        found.append(next((color for color in wanted if color not in found), wanted[0]))
+    return found
+
+
 def _draw_curve(ax: Axes, group: Sequence[History], label: str, color: str) -> Line2D:
     weights, lines = [history.config["weight"] for history in group], []
     for column, (style, condition) in ACCURACIES.items():
@@ -95,15 +104,26 @@ def _last(history: History, column: str) -> float:
     return float(history.frame[column].iloc[-1])
 
 
-def _finish(ax: Axes, weights: list[float], handles: list[Line2D]) -> None:
+def _finish(ax: Axes, weights: list[float]) -> None:
     if weights[0] <= 0 < weights[-1]:
         ax.set_xscale("symlog", linthresh=min(w for w in weights if w > 0))
     elif weights[-1] >= WIDE * weights[0]:
         ax.set_xscale("log")
-    ax.set_xticks(weights, [f"{weight:g}" for weight in weights])
+    ax.set_xticks(weights, _apart(ax, weights))
     ax.xaxis.set_minor_locator(NullLocator())
     ax.set(xlabel="weight of the penalty", ylabel="accuracy on val (%)", ylim=(0, 102))
-    ax.legend(handles=handles, loc="center left", bbox_to_anchor=(1, 0.5))
+
+
+def _apart(ax: Axes, weights: list[float]) -> list[str]:
+    """Names of the ticks, empty where one would run into the one before."""
+    # Of the panel's width, axes and margins take about a fifth.
+    places = ax.transLimits.transform(ax.transScale.transform([(w, 0.0) for w in weights]))[:, 0]
+    inches, free, names = places * 0.8 * cell_width(ax) / enlarged(), -np.inf, []
+    for weight, place in zip(weights, inches, strict=True):
+        half = len(f"{weight:g}") / CHARACTERS / 2
+        names.append(f"{weight:g}" if place - half > free else "")
+        free = place + half + 0.05 if names[-1] else free
+    return names
 
 
 def _note(histories: Sequence[History], curves: dict[str, list[History]]) -> str:

@@ -6,19 +6,21 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from gradlens.core.registry import figure
 from gradlens.core.types import UserError
-from gradlens.plotting.panels import curve, footnote, legend_columns, need_array, new_figure
-from gradlens.plotting.style import MUTED, looks
+from gradlens.plotting.panels import cell_width, curve, footnote, is_wide, legend_above, need_array, new_figure
+from gradlens.plotting.style import MUTED, enlarged, looks
 from gradlens.runs.record import Run
 
 ANALYZER, OMEGA, ADJUSTED, NULL = "class_selectivity", ":omega_squared", ":adjusted", ":null"
 # Behind these, bands and the raw index would cover each other.
-BANDED, RAW = 3, 2
+BANDED, RAW = 2, 2
 FAINT = {"--": "raw index", ":": "of permuted labels"}
-NAMED, SHORT = 12, 3
+# Layers to an inch up to which their names are written, and letters up to which they stand upright.
+NAMED, SHORT = 4.5, 3
 
 
 @figure
@@ -30,7 +32,9 @@ def selectivity_by_layer(runs: Sequence[Run]) -> Figure:
     differ in them. Source: Leavitt & Morcos 2020.
     """
     layers = [layers_of(run) for run in runs]
-    drawn, (panels,) = new_figure(1, 2, height=2.4, sharex=True)
+    across = 2 if is_wide() else 1
+    drawn, axes = new_figure(2 // across, across, height=2.4 if across == 2 else 1.5, rest=0.4, sharex=True)
+    panels = axes.ravel()
     alike = all(names == layers[0] for names in layers)
     for look, run, names in zip(looks(runs), runs, layers, strict=True):
         x = np.arange(len(names)) / (1 if alike else max(1, len(names) - 1))
@@ -70,17 +74,20 @@ def _finish(panels: NDArray, names: list[str] | None) -> None:
     for ax, title in zip(panels, ("ω² of class", "selectivity, adjusted"), strict=True):
         ax.axhline(0, color=MUTED, lw=0.6, ls=":")
         ax.set_title(title)
-        ax.set(xlabel="layer, in forward order" if names else "relative depth of the layer")
-        if names and len(names) <= NAMED:
+        if ax.get_subplotspec().is_last_row():
+            ax.set_xlabel("layer, in forward order" if names else "relative depth of the layer")
+        if names and len(names) <= NAMED * cell_width(ax) / enlarged():
             slanted = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
             ax.set_xticks(np.arange(len(names)), names, **(slanted if max(map(len, names)) > SHORT else {}))
+        elif names:
+            ax.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _legend(drawn: Figure, panels: NDArray, models: int) -> None:
     handles = panels[0].get_legend_handles_labels()[0]
     if models <= RAW:
         handles += [Line2D([], [], color=MUTED, ls=style, lw=0.8, label=name) for style, name in FAINT.items()]
-    drawn.legend(handles=handles, loc="outside upper center", ncols=legend_columns(len(handles)))
+    legend_above(drawn, handles)
 
 
 def _note(runs: Sequence[Run]) -> str:

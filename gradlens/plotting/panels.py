@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shlex
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -19,14 +20,19 @@ from numpy.typing import ArrayLike, NDArray
 
 from gradlens.core.names import Name
 from gradlens.core.types import UserError
+from gradlens.plotting.style import enlarged, points
 from gradlens.runs.record import Run
 
 # More curves than this in one panel hide each other.
 MOST_IN_ONE = 4
 # No panel of several is narrower than this, in inches.
 NARROWEST = 1.6
-# Inches of a legend's entry; characters of small type that fit into an inch.
-ENTRY, CHARACTERS = 1.35, 16
+# From this width on, in inches, a legend stands beside the panel and two panels beside each other.
+WIDE = 4.5
+# Characters of small type that fit into an inch, and inches of a legend's handle, of its line and of the note's.
+CHARACTERS, HANDLE, ENTRY, LINE = 16, 0.5, 0.16, 0.11
+# Lines of a note that a figure's usual height has room for.
+ROOM = 2
 COLUMNS = ("panel", "xlabel", "ylabel", "series", "kind", "x", "y", "low", "high", "text")
 MODEL_FLAGS = ("arch", "activation", "weights", "mean", "std", "normalized", "num_classes", "trust_pickle")
 DATA_FLAGS = ("split", "root", "limit", "labels", "subset", "class_map", "class_order")
@@ -84,7 +90,7 @@ def outer_labels(axes: Sequence[Axes], xlabel: str, ylabel: str) -> None:
     grid = axes[0].get_gridspec()
     columns = grid.ncols if grid else 1
     # Beside its neighbour's, a long label needs a second line for its unit.
-    broken = xlabel.replace(" (", "\n(") if len(xlabel) > CHARACTERS * cell_width(axes[0]) else xlabel
+    broken = xlabel.replace(" (", "\n(") if len(xlabel) * enlarged() > CHARACTERS * cell_width(axes[0]) else xlabel
     for k, ax in enumerate(axes):
         ax.set_xlabel(broken if k >= len(axes) - columns else "")
         ax.set_ylabel(ylabel if k % columns == 0 else "")
@@ -94,16 +100,42 @@ def few_ticks(ax: Axes) -> None:
     """Below two decades, where a logarithmic axis labels one tick or writes its minor ones over each other."""
     low, high = ax.get_xlim()
     if high < 100 * low:
-        locator = LogLocator(subs=(1, 2, 5)) if high > 4 * low else MaxNLocator(3, steps=[1, 2, 5, 10])
+        # In a narrow panel 1 2 5 10 20 50 would run into each other.
+        steps = (1, 2, 5) if high < 10 * low or cell_width(ax) > 2 * enlarged() else (1, 3)
+        locator = LogLocator(subs=steps) if high > 4 * low else MaxNLocator(3, steps=[1, 2, 5, 10])
         ticks = [tick for tick in locator.tick_values(low, high) if low <= tick <= high]
         ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         ax.xaxis.set_minor_locator(NullLocator())
         ax.set_xlim(low, high)
 
 
-def legend_columns(entries: int) -> int:
-    """How many entries fit beside each other above a figure of the style's width."""
-    return max(1, min(entries, int(mpl.rcParams["figure.figsize"][0] // ENTRY)))
+def is_wide() -> bool:
+    """Whether the style's width has room for what may also stand below."""
+    return bool(mpl.rcParams["figure.figsize"][0] >= WIDE * enlarged())
+
+
+def legend_above(figure: Figure, handles: Sequence[Artist]) -> None:
+    """A legend above all panels, in as many columns as its names leave; the figure grows by its lines."""
+    widths = [(HANDLE + len(str(handle.get_label())) / CHARACTERS) * enlarged() for handle in handles]
+    columns = next(n for n in range(len(handles), 0, -1) if n == 1 or _across(widths, n) < figure.get_figwidth())
+    figure.set_figheight(figure.get_figheight() + ENTRY * enlarged() * -(-len(handles) // columns))
+    figure.legend(handles=handles, loc="outside upper center", ncols=columns)
+
+
+def _across(widths: Sequence[float], columns: int) -> float:
+    """The width of a legend, which is filled column by column, each as wide as its widest entry."""
+    return sum(max(column) for column in np.array_split(widths, columns))
+
+
+def legend(figure: Figure | None, ax: Axes, handles: Sequence[Artist] = (), **options: Any) -> None:
+    """A legend beside the only panel of a figure, above it in a narrow column, and inside a caller's axes."""
+    shown = handles or ax.get_legend_handles_labels()[0]
+    if figure is not None and not is_wide():
+        legend_above(figure, shown)
+    elif figure is not None:
+        ax.legend(handles=shown, loc="center left", bbox_to_anchor=(1, 0.5), **options)
+    else:
+        ax.legend(handles=shown, **options)
 
 
 def cell_width(ax: Axes) -> float:
@@ -112,25 +144,51 @@ def cell_width(ax: Axes) -> float:
     return ax.figure.get_figwidth() / (grid.ncols if grid else 1)  # type: ignore[union-attr]
 
 
+def short(value: float) -> str:
+    """Three digits, and no exponent where whole numbers do: ``1,230`` and not ``1.23e+03``."""
+    return f"{value:,.0f}" if 999.5 <= abs(value) < 1e6 else f"{value:.3g}"
+
+
+def mean_and_deviation(values: NDArray, written: Callable[[float], str] = short) -> str:
+    """``4.1 ± 0.3, n = 24``; of one image its value alone, since that says nothing of how they vary."""
+    spread = f" ± {written(values.std())}" if len(values) > 1 else ""
+    return f"{written(values.mean())}{spread}, n = {len(values):,}"
+
+
+def counted(images: int) -> str:
+    return f"n = {images:,} image{'s' * (images != 1)}"
+
+
 def images_of(runs: Sequence[Run]) -> str:
     """How many images the runs have: ``n = 500 images``, or each run's number."""
     counts = [len(run.samples) for run in runs]
     if len(set(counts)) == 1:
-        return f"n = {counts[0]:,} images" + (" each" if len(runs) > 1 else "")
+        return counted(counts[0]) + (" each" if len(runs) > 1 else "")
     return "n: " + ", ".join(f"{run.label} {count:,}" for run, count in zip(runs, counts, strict=True)) + " images"
 
 
 def footnote(figure: Figure | None, text: str, runs: Sequence[Run] = ()) -> None:
     """Lines below a figure that state n of its runs, intervals, scales, what it leaves out, between semicolons.
 
-    None, which ``one_panel`` gives for a caller's axes, is left alone.
+    The figure grows by those that are more than two. None, which ``one_panel`` gives for a caller's axes, is
+    left alone.
     """
     if figure is None:
         return
     text = f"{images_of(runs)}; {text}" if runs else text
     # A character of this size is about a twentieth of an inch wide.
-    lines = textwrap.wrap(text.replace(" %", "\N{NO-BREAK SPACE}%"), round(20 * figure.get_figwidth()))
-    figure.supxlabel("\n".join(lines), fontsize=6.5, color="#444444")
+    lines = textwrap.wrap(text.replace(" %", "\N{NO-BREAK SPACE}%"), round(19 * figure.get_figwidth() / enlarged()))
+    grown = len(lines) - max(ROOM, figure.get_supxlabel().count("\n") + 1)
+    figure.set_figheight(figure.get_figheight() + LINE * enlarged() * max(0, grown))
+    figure.supxlabel("\n".join(lines), fontsize=points(6.5), color="#444444")
+
+
+def without_note(figure: Figure) -> None:
+    """Take the lines below a figure and their room away; its caption still has them."""
+    text = figure.get_supxlabel()
+    if text:
+        figure.set_figheight(figure.get_figheight() - LINE * enlarged() * (text.count("\n") + 1))
+        figure.supxlabel(text, visible=False, in_layout=False)
 
 
 def record(ax: Axes, kind: str, series: ArrayLike = "", **columns: ArrayLike) -> None:
@@ -179,12 +237,12 @@ def curve(
     return line
 
 
-def interval(ax: Axes, series: str, y: ArrayLike, estimate: Any, **look: Any) -> Line2D:
-    """Marks at ``(value, low, high)``, each single or ``(N,)``, along x, on the lines of their intervals."""
+def interval(ax: Axes, series: str, y: ArrayLike, estimate: Any, text: str = "", **look: Any) -> Line2D:
+    """Marks at ``(value, low, high)``, each single or ``(N,)``, along x, on the lines of known intervals."""
     x, low, high = estimate
     ax.hlines(y, low, high, color=look["color"])
     (marks,) = ax.plot(x, y, ls="", label=series, **look)
-    record(ax, "interval", series, x=x, y=y, low=low, high=high)
+    record(ax, "interval", series, x=x, y=y, low=low, high=high, text=text)
     return marks
 
 

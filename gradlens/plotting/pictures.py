@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,7 +19,7 @@ from gradlens.core.notebook import displayable
 from gradlens.core.numbers import number
 from gradlens.core.types import UserError
 from gradlens.plotting.panels import CHARACTERS, cell_width, footnote, new_figure, record
-from gradlens.plotting.style import paper_style
+from gradlens.plotting.style import enlarged, paper_style, points
 from gradlens.runs.record import Run
 
 # Sides of a gallery's pictures, in inches.
@@ -51,9 +53,9 @@ def example(run: Run, index: int) -> tuple[NDArray[np.float32], NDArray[np.float
 
 
 def common_examples(runs: Sequence[Run], images: int) -> list[int]:
-    """Indices of the first images whose gradients every run keeps, of those that its rows still name."""
+    """Indices of images whose gradients every run keeps, of those that its rows still name; first one of each class."""
     kept = [paths_of(run, run.examples.get("index", np.array([], int))) for run in runs]
-    common = [i for i in kept[0] if all(i in k for k in kept)][:images]
+    common = _by_class(runs[0], [i for i in kept[0] if all(i in k for k in kept)])[:images]
     if not common:
         raise UserError("the runs keep no common example; make them with: gradlens examples CKPT… --images IDS -o RUN")
     for run, paths in zip(runs, kept, strict=True):
@@ -66,6 +68,17 @@ def common_examples(runs: Sequence[Run], images: int) -> list[int]:
     return common
 
 
+def _by_class(run: Run, indices: Sequence[int]) -> list[int]:
+    """The first image of each class, then the second of each, and so on."""
+    seen: Counter[str] = Counter()
+    turns = []
+    for index in indices:
+        name = class_of(run, index)
+        turns.append(seen[name])
+        seen[name] += 1
+    return [index for _, index in sorted(zip(turns, indices, strict=True), key=lambda pair: pair[0])]
+
+
 def paths_of(run: Run, indices: NDArray) -> dict[int, str]:
     """The path of each image by its index, of those that the rows still name."""
     rows = run.samples.set_index("index")["path"] if {"index", "path"} <= set(run.samples) else {}
@@ -73,9 +86,30 @@ def paths_of(run: Run, indices: NDArray) -> dict[int, str]:
 
 
 def class_of(run: Run, index: int) -> str:
-    """The name of an image's class, as its path says it."""
-    path = run.samples.loc[run.samples["index"] == index, "path"]
-    return str(path.iloc[0]).rpartition("/")[0].rpartition("/")[2] if len(path) else ""
+    """The name of an image's class, as model or data know it, else as its folder is called."""
+    row = run.samples[run.samples["index"] == index]
+    if row.empty:
+        return ""
+    known = class_names(run).get(int(row["label"].iloc[0])) if "label" in row else None
+    return known or _folder(str(row["path"].iloc[0]))
+
+
+def class_names(run: Run) -> dict[int, str]:
+    """The names of classes by number: as the data or the model have them, else as the images' folders are called.
+
+    Folders count where each class has one of its own.
+    """
+    stated = getattr(run.data, "class_names", ()) or (run.provenance.get("model") or {}).get("class_names") or ()
+    if stated or not {"label", "path"} <= set(run.samples):
+        return {k: str(name) for k, name in enumerate(stated)}
+    folders = pd.DataFrame({"label": run.samples["label"], "folder": run.samples["path"].astype(str).map(_folder)})
+    pairs = folders.drop_duplicates()
+    alike = pairs["label"].duplicated().any() or pairs["folder"].duplicated().any() or (pairs["folder"] == "").any()
+    return {} if alike else {int(label): folder for label, folder in pairs.itertuples(index=False)}
+
+
+def _folder(path: str) -> str:
+    return path.rpartition("/")[0].rpartition("/")[2]
 
 
 def picture(ax: Axes, pixels: NDArray, **options: Any) -> None:
@@ -89,13 +123,13 @@ def picture(ax: Axes, pixels: NDArray, **options: Any) -> None:
 def corner(ax: Axes, text: str) -> None:
     """A small readable label in the lower left corner of a picture."""
     box = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "boxstyle": "square,pad=0.15"}
-    size = min(6, 110 * cell_width(ax) / max(len(text), 1))
+    size = min(points(6), 100 * cell_width(ax) / max(len(text), 1))
     ax.text(0.02, 0.03, text, transform=ax.transAxes, fontsize=size, va="bottom", ha="left", bbox=box, in_layout=False)
 
 
 def heading(ax: Axes, text: str) -> None:
     """A title over a narrow picture, broken where it is too long for it."""
-    ax.set_title(_wrapped(ax, text), fontsize=7)
+    ax.set_title(_wrapped(ax, text), fontsize=points(7))
 
 
 def gallery(
@@ -144,7 +178,9 @@ def example_grid(classes: Sequence[str], names: Sequence[str]) -> tuple[Figure, 
 
 
 def _wrapped(ax: Axes, text: str) -> str:
-    return "\n".join(textwrap.wrap(text, max(5, int(CHARACTERS * cell_width(ax)))))
+    """Lines that a panel has room for; names break behind their underscores too."""
+    parts = textwrap.wrap(re.sub(r"([_./])", r"\1 ", text), max(5, int(CHARACTERS * cell_width(ax) / enlarged())))
+    return "\n".join(re.sub(r"([_./]) ", r"\1", part) for part in parts)
 
 
 def strip(run: Run, images: int, column: str | None = None) -> Figure:
@@ -175,26 +211,15 @@ def strip(run: Run, images: int, column: str | None = None) -> Figure:
 
 def _class_heading(run: Run, row: pd.Series) -> str:
     """The class of an image, and what it is taken for where that is another."""
-    label = _class_name(run, row["label"], row["index"])
-    if pd.isna(row["prediction"]):
-        return f"{label} → ?"
-    taken = int(row["prediction"])
-    if row["label"] == taken:
-        return label
-    others = run.samples.loc[run.samples["label"] == taken, "index"]
-    return f"{label} → {_class_name(run, taken, others.iloc[0] if len(others) else None)}"
-
-
-def _class_name(run: Run, label: int, index: int | None) -> str:
-    """As the data call it, as the folder of one of its images does, else its number."""
-    names = getattr(run.data, "class_names", ())
-    if 0 <= label < len(names):
-        return str(names[int(label)])[:LETTERS]
-    found = class_of(run, index) if index is not None and "path" in run.samples else ""
-    return (found or str(int(label)))[:LETTERS]
+    names = class_names(run)
+    label, taken = (
+        "?" if pd.isna(row[which]) else names.get(int(row[which]), str(int(row[which])))[:LETTERS]
+        for which in ("label", "prediction")
+    )
+    return label if row["label"] == row["prediction"] else f"{label} → {taken}"
 
 
 def show(ax: Axes, pixels: NDArray, title: str) -> None:
     picture(ax, pixels[..., 0] if pixels.shape[-1] == 1 else pixels, vmin=0, vmax=1, cmap="gray")
     ax.set_axis_on()
-    ax.set_title(title, fontsize=7)
+    ax.set_title(title, fontsize=points(7))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -41,11 +40,18 @@ MUTED = "#666666"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "*")
 STYLES = ("-", (0, (5, 1.5)), (0, (3, 1, 1, 1)), (0, (1, 1)))
 
+# Points of ordinary type, and of ticks and legends.
+FONT_SIZE, SMALLER = 8.0, 7.0
+# Places in the palette that labels have had since the session began.
+PLACES: dict[str, int] = {}
+
+SIZES = {
+    **dict.fromkeys(("font.size", "axes.titlesize", "axes.labelsize"), FONT_SIZE),
+    **dict.fromkeys(("xtick.labelsize", "ytick.labelsize", "legend.fontsize", "legend.title_fontsize"), SMALLER),
+}
 SETTINGS = {
     "figure.constrained_layout.use": True,
     "font.family": "sans-serif",
-    **dict.fromkeys(("font.size", "axes.titlesize", "axes.labelsize"), 8),
-    **dict.fromkeys(("xtick.labelsize", "ytick.labelsize", "legend.fontsize", "legend.title_fontsize"), 7),
     **dict.fromkeys(("axes.spines.top", "axes.spines.right", "legend.frameon"), False),
     "axes.linewidth": 0.6,
     "axes.prop_cycle": cycler(color=COLORS),
@@ -61,15 +67,28 @@ SETTINGS = {
 
 
 @contextmanager
-def paper_style(venue: str = "neurips", columns: int = 2) -> Iterator[None]:
+def paper_style(venue: str = "neurips", columns: int = 2, font_size: float = FONT_SIZE) -> Iterator[None]:
     """Small sans-serif type, thin lines, Type-42 fonts and the venue's width, for this block only.
 
     columns: 1 for the width of a column, 2 for that of the text; the same where a venue has one column.
-    The reader's own settings (LaTeX, dark backgrounds, tight boxes) do not reach the figure.
+    font_size: of titles and axes in points; ticks, legends and notes stay in proportion. The reader's own
+    settings (LaTeX, dark backgrounds, tight boxes) do not reach the figure.
     """
-    size = (width(venue, columns), 2.2)
-    with mpl.style.context(["default", {**SETTINGS, "figure.figsize": size}]):
+    if not 4 <= font_size <= 24:
+        raise UserError(f"a font size of {font_size:g} points is not readable; give one from 4 to 24")
+    sizes = {key: size * font_size / FONT_SIZE for key, size in SIZES.items()}
+    with mpl.style.context(["default", {**SETTINGS, **sizes, "figure.figsize": (width(venue, columns), 2.2)}]):
         yield
+
+
+def enlarged() -> float:
+    """How much larger the style's type is than usual."""
+    return float(mpl.rcParams["font.size"]) / FONT_SIZE
+
+
+def points(size: float) -> float:
+    """A size of type beside the usual 8 points, in proportion to the style's."""
+    return size * enlarged()
 
 
 def width(venue: str, columns: int = 2) -> float:
@@ -90,13 +109,15 @@ class Look(NamedTuple):
 
 
 def looks(runs: Sequence[Run] | Sequence[History]) -> list[Look]:
-    """A look for each run: what its manifest states, else what its label's hash picks from the palette.
+    """A look for each run: what its manifest states, else the palette's in the order in which labels were first given.
 
-    A label takes the nearest free place where another one has its colour, whatever order the runs come in.
+    A label keeps its look in every figure of a session; it takes the next free one where another label of
+    the same figure has it, which needs more labels than colours.
     """
     shown = {run.label: display_of(run) for run in runs}
+    remember(shown)
     slots: dict[str, int] = {}
-    for label in sorted(shown, key=lambda name: (shown[name].get("color") not in COLORS, name)):
+    for label in sorted(shown, key=lambda name: (shown[name].get("color") not in COLORS, PLACES[name])):
         slots[label] = _free_slot(label, shown[label].get("color"), slots.values())
     found: dict[str, Look] = {}
     for label, slot in slots.items():
@@ -106,6 +127,12 @@ def looks(runs: Sequence[Run] | Sequence[History]) -> list[Look]:
         marker = shown[label].get("marker") or MARKERS[slot % len(MARKERS)]
         found[label] = Look(color, marker, style)
     return [found[run.label] for run in runs]
+
+
+def remember(labels: Iterable[str]) -> None:
+    """Give each label that has none the next place in the palette, for the rest of the session."""
+    for label in labels:
+        PLACES.setdefault(label, len(PLACES))
 
 
 def display_of(run: Run | History) -> Mapping[str, Any]:
@@ -121,11 +148,8 @@ def dressed(runs: Sequence[Any]) -> list[Any]:
 
 def _free_slot(label: str, color: str | None, taken: Any) -> int:
     """A place in the endless row of palettes: within the first of them if it can be."""
+    wanted = [(PLACES[label] + k) % len(COLORS) for k in range(len(COLORS))]
     if color in COLORS:
         wanted = [COLORS.index(color)]
-    else:
-        # Black, the last, looks like an axis or a reference: only when the others are taken.
-        bright, first = len(COLORS) - 1, int(hashlib.sha256(label.encode()).hexdigest(), 16)
-        wanted = [*((first + k) % bright for k in range(bright)), bright]
     places = (turn * len(COLORS) + place for turn in itertools.count() for place in wanted)
     return next(place for place in places if place not in taken)

@@ -11,6 +11,7 @@ import pandas as pd
 from gradlens.core.numbers import NOTHING, number
 from gradlens.core.table import Table
 from gradlens.core.types import UserError
+from gradlens.plotting.pictures import class_names
 from gradlens.runs.comparison import CORE, compare
 from gradlens.runs.readings import Reading
 from gradlens.runs.record import Run
@@ -64,9 +65,9 @@ def images(run: Run) -> Images:
 
 def with_names(rows: pd.DataFrame, run: Run) -> pd.DataFrame:
     """Rows of the run with the classes by name, or by number where the run does not know their names."""
-    names = dict(enumerate((run.provenance.get("model") or {}).get("class_names") or ()))
+    names = class_names(run)
     known = [column for column in ("label", "prediction") if names and column in rows]
-    return rows.assign(**{column: rows[column].map(names) for column in known})
+    return rows.assign(**{column: rows[column].map(lambda k: names.get(k, k)) for column in known})
 
 
 def _is_number(values: pd.Series) -> bool:

@@ -117,12 +117,11 @@ def test_a_damaged_part_changes_no_number(unfinished, whole, tmp_path, caplog, p
     WAYS[way](files[part], files)
     damaged = [f.read_bytes() if f.exists() else None for f in files] != before
     with caplog.at_level(logging.WARNING, "gradlens"):
-        try:
-            resumed = measure(out=tmp_path / "s0", resume=True, **OPTIONS)
-        except UserError as error:
-            assert files[part].name == "contract.json" and damaged
-            assert "\n" not in str(error) and str(tmp_path / "s0") in str(error)
+        if files[part].name == "contract.json" and damaged:
+            with refused(str(tmp_path / "s0")):
+                measure(out=tmp_path / "s0", resume=True, **OPTIONS)
             return
+        resumed = measure(out=tmp_path / "s0", resume=True, **OPTIONS)
     assert_same(resumed, whole)
     said = [record.getMessage() for record in caplog.records if "measured again" in record.getMessage()]
     assert len(said) == (damaged and files[part].name != "contract.json")

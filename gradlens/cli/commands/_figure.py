@@ -40,6 +40,14 @@ class Figure(Common):
     """A models.toml whose order and colours the figure takes."""
     where: str | None = None
     """Only images for which this holds, such as "correct and confidence > 0.9"."""
+    font_size: float = 8
+    """Points of titles and axes; ticks, legends and the note keep their proportion."""
+    height: float | None = None
+    """Inches; without it, what the figure needs."""
+    no_note: bool = False
+    """Leave out the lines below the figure, which --caption has in any case."""
+    shared_scale: bool = False
+    """Galleries of gradients: one scale for all models of an image, in the place of each on its own."""
     data: Path | None = None
     """A .csv for the numbers that are drawn."""
     caption: bool = False
@@ -56,7 +64,9 @@ class Figure(Common):
         if self.data and self.data.suffix.lower() != ".csv":
             raise UserError(f"cannot write numbers as '{self.data.name}'; give a name that ends in .csv")
         runs = arrange(self._runs(), _split(self.labels), _split(self.order), _split(self.select))
-        drawn = draw(self.name, runs, venue=self.venue, columns=self.columns, order=[run.label for run in runs])
+        look: dict[str, Any] = {"venue": self.venue, "columns": self.columns, "order": [run.label for run in runs]}
+        look |= {"font_size": self.font_size, "height": self.height, "note": not self.no_note}
+        drawn = draw(self.name, runs, **look, **({"scale": "shared"} if self.shared_scale else {}))
         written = {"figure": save(drawn, self.out, runs)}
         if self.data:
             written["data"] = _write(self.data, numbers(drawn).to_csv(index=False))
@@ -69,6 +79,7 @@ class Figure(Common):
 
     def _runs(self) -> list[Any]:
         """What the folders hold, checked to be of one contract."""
+        from gradlens.plotting.style import remember
         from gradlens.runs.differences import check_comparable
         from gradlens.runs.history import check_kind, load_drawable
         from gradlens.runs.manifest import as_manifest, read_manifest
@@ -85,8 +96,11 @@ class Figure(Common):
             print(f"note: {note}")
         if not self.models:
             return given
+        entries = read_manifest(self.models)
+        # So a model has one colour in all figures of a manifest, also in those of some of its models.
+        remember(entry.label for entry in entries)
         # In the order given, which --labels follow; the manifest's is a look that comes after them.
-        shown = as_manifest(runs, read_manifest(self.models))
+        shown = as_manifest(runs, entries)
         places = {run.label: (place, run) for place, run in enumerate(shown)}
         return [places[run.label][1].displayed(order=places[run.label][0]) for run in runs]
 
