@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from agreement import assert_same
 from measured import measure
+from refusals import refused
 
-from gradlens import Interrupted, UserError
+from gradlens import Interrupted
 from gradlens.analysis.analysis import Session
 from gradlens.stats.tallies import PerClass
 
