@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import html
 import io
 import sys
 from typing import TYPE_CHECKING, Any
+
+from gradlens.core.text import page
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,11 +32,11 @@ class Line:
         from IPython.display import HTML, display
 
         bar = "" if share is None else f'<progress max="1" value="{share:.4f}" style="width:16em"></progress> '
-        page = HTML(f"<div>{bar}<small>{html.escape(text)}</small></div>")
+        shown = HTML(f"<div>{bar}<small>{page(text)}</small></div>")
         if self._handle is None:
-            self._handle = display(page, display_id=True)
+            self._handle = display(shown, display_id=True)
         else:
-            self._handle.update(page)
+            self._handle.update(shown)
 
 
 def displayable(figure: Figure) -> Figure:

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.text import Text
 
 from gradlens.core.notebook import Line, in_notebook
+from gradlens.core.text import one_line
 
 LINE_SECONDS, CELL_SECONDS = 30.0, 0.2
 
@@ -25,13 +26,17 @@ def track(batches: Iterable[Any], label: str, total: int, done: int, show: bool)
     if not show:
         yield from batches
         return
-    console = Console(stderr=True)
+    console, label = Console(stderr=True), one_line(label)
     follow = _cell if in_notebook() else _bar if console.is_terminal else _lines
     yield from follow(batches, label, total, done, console)
 
 
 def _bar(batches: Iterable[Any], label: str, total: int, done: int, console: Console) -> Iterator[Any]:
-    columns = [TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:,}/{task.total:,}")]
+    columns = [
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.completed:,}/{task.total:,}"),
+    ]
     with Progress(*columns, _Rate(), TimeRemainingColumn(), console=console) as progress:
         task = progress.add_task(label, total=total, completed=done)
         for item in batches:
@@ -64,7 +69,8 @@ def _lines(batches: Iterable[Any], label: str, total: int, done: int, console: C
         if now - last > LINE_SECONDS:
             rate = (done - first) / (now - start)
             left = (total - done) / rate / 60
-            console.print(f"{label}: {done:,}/{total:,} images, {rate:,.1f} images/s, {left:.1f} min left")
+            text = f"{label}: {done:,}/{total:,} images, {rate:,.1f} images/s, {left:.1f} min left"
+            console.print(text, markup=False)
             last = now
 
 

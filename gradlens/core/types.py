@@ -13,12 +13,18 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from gradlens.core.text import one_line
+
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 class UserError(ValueError):
     """A user's mistake: one line that says what was found, what was wanted and how to fix it."""
+
+    def __init__(self, said: object = ""):
+        # It often quotes a file, which may hold anything.
+        super().__init__(one_line(said))
 
 
 class Interrupted(KeyboardInterrupt):

@@ -17,7 +17,7 @@ from refusals import refused
 
 import gradlens
 from gradlens import Table
-from gradlens.core.table import LATEX
+from gradlens.core.text import LATEX
 
 EVIL = ["<script>alert(1)</script>", "=HYPERLINK(1)", "+1", "-1", "@x", "a|b", "*b* `c`", r"\input{x} & 5% $ #_{}~^"]
 
