@@ -15,9 +15,9 @@ from typing import Any
 BIDI = frozenset(map(chr, (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))))
 BREAKS = re.compile(r"\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 # What GitHub's Markdown reads as markup wherever it stands.
-MARKDOWN = str.maketrans({c: f"\\{c}" for c in "\\`*|<~&$"})
-# What it reads as such where it stands so: emphasis by _, the end of a link's text, the start of a block.
-MARKED = re.compile(r"(?<!\w)_|_(?!\w)|\](?=[\[(:])|^[-+#>=](?=[-+#>=\s]|$)|(?<=^\d)[.)](?=\s|$)")
+MARKDOWN = str.maketrans({c: f"\\{c}" for c in "\\`*|<~$"})
+# What it reads as such where it stands so: emphasis by _, an entity, the end of a link's text, the start of a block.
+MARKED = re.compile(r"(?<!\w)_|_(?!\w)|&(?=#?\w+;)|\](?=[\[(:])|^[-+#>=](?=[-+#>=\s]|$)|(?<=^\d)[.)](?=\s|$)")
 GREEK = "αβγδεζηθκλμνξπρστφχψωΓΔΘΣΦΩ"
 NAMES = (
     "alpha beta gamma delta varepsilon zeta eta theta kappa lambda mu nu xi pi rho sigma tau varphi chi psi omega "
@@ -79,10 +79,10 @@ def latex(text: object) -> str:
 
 
 def cell(value: Any) -> Any:
-    """For CSV: a text that a spreadsheet would run gets a leading '; numbers, also those in a text, stay."""
+    """For CSV: a text that a spreadsheet would run gets a leading '; numbers stay as they are."""
     if not isinstance(value, str):
         return value
-    return f"'{one_line(value)}" if FORMULA.match(value) and not _is_number(value) else one_line(value)
+    return f"'{one_line(value)}" if FORMULA.match(value) else one_line(value)
 
 
 def csv(frame: Any) -> str:
@@ -99,11 +99,3 @@ def is_name(text: str) -> bool:
 def _escaped(char: str) -> str:
     odd = unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp") or char in BIDI
     return char.encode("unicode_escape").decode() if odd else char
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return text == text.strip()

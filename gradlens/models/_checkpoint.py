@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from gradlens.core.files import write_atomically
 from gradlens.core.types import UserError
+from gradlens.models._allowed import check_classes, check_fields, check_tensors
 from gradlens.models._opening import Opened, open_checkpoint
 from gradlens.models._wrappings import State, Weights, unwrap
 
@@ -82,9 +83,11 @@ def read_checkpoint(path: str | Path, trust_pickle: bool = False) -> Checkpoint:
         raise UserError(
             f"{path} holds a {type(opened.content).__name__}; wanted a dictionary of tensors: save model.state_dict()"
         )
+    fields = check_fields(path, fields)
     sets = {kind: _weights(opened.file, fields.get(kind)) for kind in ("raw", "ema")}
     if not any(sets.values()):
         raise UserError(f"{path} holds no weights; wanted a dictionary of tensors: save model.state_dict()")
+    check_classes(path, fields.get("num_classes"), tuple(w and w.bare.state for w in sets.values()))
     return Checkpoint(path=str(path), sha256=sha256_of(opened.file), **{**fields, **sets})
 
 
@@ -109,6 +112,7 @@ def _weights(file: Path, state: Any) -> Weights | None:
     if state is None:
         return None
     _check_names(file, state)
+    check_tensors(file, state)
     _check_size(file, state)
     bad = next((k for k, v in state.items() if v.is_floating_point() and not bool(v.isfinite().all())), None)
     if bad is not None:
@@ -154,13 +158,13 @@ def _own(opened: Opened) -> Fields | None:
         "raw": content.get("state_dict"),
         "ema": content.get("ema") or None,
         "arch": content.get("arch"),
-        "arch_kwargs": dict(content.get("arch_kwargs", {})),
+        "arch_kwargs": content.get("arch_kwargs") or {},
         "activation": content.get("activation"),
         "mean": floats(content.get("mean")),
         "std": floats(content.get("std")),
         "num_classes": content.get("num_classes"),
-        "class_names": tuple(content.get("class_names", ())),
-        "preprocess": dict(content.get("preprocess") or {}),
+        "class_names": content.get("class_names") or (),
+        "preprocess": content.get("preprocess") or {},
     }
 
 
@@ -182,11 +186,11 @@ def _hugging_face(opened: Opened) -> Fields | None:
         "layout": "Hugging Face folder",
         "raw": opened.content,
         "arch": config.get("architecture"),
-        "arch_kwargs": dict(config.get("model_args") or {}),
+        "arch_kwargs": config.get("model_args") or {},
         "mean": floats(how.get("mean")),
         "std": floats(how.get("std")),
         "num_classes": config.get("num_classes") or how.get("num_classes"),
-        "class_names": tuple(names),
+        "class_names": names,
         "preprocess": _preprocess(how),
     }
 
@@ -234,8 +238,12 @@ LAYOUTS: tuple[Callable[[Opened], Fields | None], ...] = (
 )
 
 
-def floats(values: Any) -> tuple[float, ...] | None:
-    return tuple(float(v) for v in values) if values is not None else None
+def floats(values: Any) -> Any:
+    """One number a channel; what is none is left as it is, for ``check_fields`` to name."""
+    try:
+        return values if isinstance(values, str) or values is None else tuple(float(v) for v in values)
+    except (TypeError, ValueError, RuntimeError):
+        return values
 
 
 def _has(content: Any, key: str) -> bool:
@@ -253,7 +261,7 @@ def _arguments(content: Mapping) -> Fields:
     name = args.get("model")
     return {
         "arch": name if isinstance(name, str) else None,
-        "arch_kwargs": dict(args.get("model_kwargs") or {}),
+        "arch_kwargs": args.get("model_kwargs") or {},
         "class_name": content["arch"] if isinstance(content.get("arch"), str) else None,
         "mean": floats(args.get("mean")),
         "std": floats(args.get("std")),

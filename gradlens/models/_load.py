@@ -13,6 +13,7 @@ from torch import nn
 from gradlens.core.names import unknown
 from gradlens.core.types import Preprocess, UserError
 from gradlens.models._activations import activation_names
+from gradlens.models._allowed import check_arch
 from gradlens.models._checkpoint import Checkpoint, read_checkpoint
 from gradlens.models._classifier import Classifier, ModelCard
 from gradlens.models._swapping import swap_activations
@@ -200,6 +201,7 @@ def _network_of(checkpoint: Checkpoint, asked: _Asked) -> Built:
             f"{checkpoint.path} asks for {checkpoint.arch} to be imported and run; give --arch {checkpoint.arch}, or "
             "--trust-pickle if you trust the file's origin"
         )
+    check_arch(checkpoint.path, checkpoint.arch)
     return build(checkpoint.arch, checkpoint.arch_kwargs, classes)
 
 

@@ -18,6 +18,7 @@ from torch import nn
 from gradlens.core.names import parse_spec, unknown
 from gradlens.core.registry import typed_parameters
 from gradlens.core.types import Preprocess, UserError
+from gradlens.models._allowed import check_arguments
 from gradlens.models._zoo import ZOO
 
 
@@ -37,6 +38,8 @@ class Built:
 def build(name: str, kwargs: dict[str, Any], num_classes: int | None, pretrained: bool = False) -> Built:
     """name: ``SOURCE:NAME``, a timm name, ``ZOO_NAME:parameter=value``, or ``module:callable``."""
     source, _, rest = name.partition(":")
+    if not is_code(name):
+        check_arguments(name, kwargs)
     if source in ZOO:
         return _from_zoo(name, kwargs, num_classes)
     if source in SOURCES:

@@ -12,9 +12,11 @@ import matplotlib as mpl
 import matplotlib.style
 from cycler import cycler
 
+from gradlens.core.fields import checked
 from gradlens.core.names import unknown
 from gradlens.core.types import UserError
 from gradlens.runs.history import History
+from gradlens.runs.manifest import RULES
 from gradlens.runs.record import Run
 
 # Column and text widths in inches, from the venues' style files.
@@ -94,7 +96,7 @@ def looks(runs: Sequence[Run] | Sequence[History]) -> list[Look]:
 
     A label takes the nearest free place where another one has its colour, whatever order the runs come in.
     """
-    shown = {run.label: display_of(run) for run in runs}
+    shown = {run.label: _checked(run.label, display_of(run)) for run in runs}
     slots: dict[str, int] = {}
     for label in sorted(shown, key=lambda name: (shown[name].get("color") not in COLORS, name)):
         slots[label] = _free_slot(label, shown[label].get("color"), slots.values())
@@ -111,6 +113,13 @@ def looks(runs: Sequence[Run] | Sequence[History]) -> list[Look]:
 def display_of(run: Run | History) -> Mapping[str, Any]:
     """What the run's manifest said of its look: label, group, order, color, …"""
     return (run.provenance.get("model") or {}).get("display") or {}
+
+
+def _checked(label: str, shown: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A run's record may be edited by hand."""
+    for name in ("color", "marker"):
+        checked(f"the record of {label}", name, shown.get(name), str | None, RULES[name])
+    return shown
 
 
 def dressed(runs: Sequence[Any]) -> list[Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 import re
 import typing
 from collections.abc import Callable, Sequence
@@ -13,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from gradlens.core.fields import Rule, checked, read_json, short
 from gradlens.core.types import UserError, digest
 from gradlens.runs.record import Run
 
@@ -69,13 +69,21 @@ class History:
         if not (path / "config.json").exists():
             raise UserError(f"{path} has no config.json, which older versions did not write; train again")
         try:
-            config = json.loads((path / "config.json").read_text())
+            config = read_json(path / "config.json", "the recipe of a training")
             frame = pd.read_csv(path / "history.csv")
-            complete = bool(len(frame)) and {"epoch", "val_top1", "val_pgd10"} <= set(frame) and "epochs" in config
-        except (OSError, ValueError, TypeError) as error:
+        except UserError:
+            raise
+        except (OSError, ValueError) as error:
             raise UserError(f"{path} is damaged ({' '.join(str(error).split())}); train again") from None
-        if not complete:
+        checked(path / "config.json", "the recipe", config, dict)
+        if not len(frame) or not {"epoch", "val_top1", "val_pgd10"} <= set(frame) or "epochs" not in config:
             raise UserError(f"{path} is damaged (an epoch, val_top1, val_pgd10 or epochs is missing); train again")
+        checked(path / "config.json", "epochs", config["epochs"], int, Rule(lambda epochs: epochs > 0, "at least 1"))
+        wrong = next((name for name in frame if not pd.api.types.is_numeric_dtype(frame[name])), None)
+        if wrong is not None:
+            raise UserError(
+                f"{path / 'history.csv'}: {wrong} = {short(frame[wrong].iloc[0])}; wanted a number an epoch"
+            )
         name = path.resolve()
         label = (name.parent if SEED.fullmatch(name.name) else name).name
         return cls(frame, config, {"model": label})
