@@ -94,7 +94,7 @@ def read_json(file: Path, what: str) -> Any:
 
 
 def read_text(file: Path, what: str) -> str:
-    """A regular file of UTF-8 that is no longer than a list of a million names; what: as the error calls a right one."""
+    """A regular file of UTF-8, no longer than a list of a million names; what: as the error calls a right one."""
     try:
         if not file.is_file():
             raise UserError(f"cannot read {file}: {'no file' if file.exists() else 'No such file'}; give {what}")

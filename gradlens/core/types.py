@@ -54,9 +54,7 @@ class Preprocess:
 
     def __post_init__(self) -> None:
         sides = self.size if isinstance(self.size, list | tuple) else (self.size, self.size)
-        if len(sides) != 2 or not all(
-            isinstance(s, int) and not isinstance(s, bool) and 0 < s <= MOST_SIDE for s in sides
-        ):
+        if len(sides) != 2 or not all(type(s) is int and 0 < s <= MOST_SIDE for s in sides):
             raise UserError(f"an image size of {self.size!r} is none; give a side in pixels, or height and width")
         # A square has one name, so that its hash is the same however it was given.
         object.__setattr__(self, "size", sides[0] if sides[0] == sides[1] else tuple(sides))

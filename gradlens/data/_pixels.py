@@ -7,6 +7,7 @@ import math
 import stat
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -26,6 +27,10 @@ SCALED = 2**25
 BYTES = 2**29
 
 
+# What Pillow's readers raise for what they cannot read.
+DAMAGED = (OSError, EOFError, SyntaxError, ValueError, OverflowError, MemoryError, Image.DecompressionBombError)
+
+
 class UnreadableError(OSError):
     """One image file that cannot be decoded; a run skips it, counts it and lists it."""
 
@@ -40,15 +45,7 @@ def open_image(source: Path | BinaryIO, name: str | None = None) -> Image.Image:
             with Image.open(source) as image:
                 _check_header(image)
                 return to_rgb(image)
-    except (
-        OSError,
-        EOFError,
-        SyntaxError,
-        ValueError,
-        OverflowError,
-        MemoryError,
-        Image.DecompressionBombError,
-    ) as error:
+    except DAMAGED as error:
         short = source.name if isinstance(source, Path) else "the file"
         reason = (str(error) or type(error).__name__).replace(repr(source), short).replace(str(source), short)
         raise UnreadableError(f"{name or source}: {reason.splitlines()[0]}") from None
@@ -80,9 +77,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
         # In place and in float32, which tells 257ths apart: such a picture is large already.
         pixels = np.array(image, dtype=np.float32)
         np.multiply(pixels, 255, out=pixels) if image.mode == "F" else np.divide(pixels, 257, out=pixels)
-        image = Image.fromarray(
-            np.nan_to_num(pixels.round(out=pixels), copy=False).clip(0, 255, out=pixels).astype(np.uint8)
-        )
+        np.nan_to_num(pixels.round(out=pixels), copy=False).clip(0, 255, out=pixels)
+        image = Image.fromarray(pixels.astype(np.uint8))
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         # Hidden pixels were never meant to be seen, and hold anything.
         image = image.convert("RGBA")
@@ -98,23 +94,19 @@ def image_transform(preprocess: Preprocess | None) -> Callable[[Image.Image], Te
     from torchvision.transforms.functional import to_tensor as pil_to_tensor
 
     if preprocess is None:
-        return Compose([_bounded(None), pil_to_tensor])
+        return Compose([partial(_check_scaled, preprocess=None), pil_to_tensor])
     how: dict[str, Any] = {name: getattr(preprocess, name) for name in ("interpolation", "crop_pct", "crop_mode")}
     scaled = create_transform((3, *preprocess.sides), normalize=False, **how)
-    return Compose([_bounded(preprocess), scaled, ConvertImageDtype(torch.float32)])
+    return Compose([partial(_check_scaled, preprocess=preprocess), scaled, ConvertImageDtype(torch.float32)])
 
 
-def _bounded(preprocess: Preprocess | None) -> Callable[[Image.Image], Image.Image]:
+def _check_scaled(image: Image.Image, preprocess: Preprocess | None) -> Image.Image:
     """Refuses a picture that scaling makes too large: of 100,000 × 1 pixels the short side becomes hundreds."""
-
-    def check(image: Image.Image) -> Image.Image:
-        width, height = scaled_size(image.size, preprocess)
-        if width * height > SCALED:
-            made = f"{image.width:,} × {image.height:,} pixels, scaled to {width:,} × {height:,}"
-            raise UnreadableError(f"a picture of {made}; at most {SCALED:,} are made of one")
-        return image
-
-    return check
+    width, height = scaled_size(image.size, preprocess)
+    if width * height > SCALED:
+        made = f"{image.width:,} × {image.height:,} pixels, scaled to {width:,} × {height:,}"
+        raise UnreadableError(f"a picture of {made}; at most {SCALED:,} are made of one")
+    return image
 
 
 def scaled_size(size: tuple[int, int], preprocess: Preprocess | None) -> tuple[int, int]:

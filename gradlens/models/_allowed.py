@@ -13,31 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gradlens.core.fields import Rule, checked, short
+from gradlens.core.fields import Rule, checked, checked_table, short
 from gradlens.core.types import UserError
 
 # Words in the names of arguments by which makers find weights, caches, configurations or code.
-OPENS = frozenset(
-    [
-        "cache",
-        "cfg",
-        "checkpoint",
-        "config",
-        "dir",
-        "file",
-        "filename",
-        "folder",
-        "hub",
-        "path",
-        "pretrained",
-        "repo",
-        "root",
-        "state",
-        "uri",
-        "url",
-        "weights",
-    ]
-)
+FETCHED = "cache cfg checkpoint config dir file filename folder hub path pretrained repo root state uri url weights"
+OPENS = frozenset(FETCHED.split(" "))
 # A text that means a path, an address or a module: relu, avg and layernorm2d have none of these.
 POINTS = re.compile(r"[/\\:~\x00]|\.\.|\.[A-Za-z]\w*$")
 # What describes an architecture is short, of few levels, and of numbers that no tensor exceeds by much.
@@ -56,16 +37,16 @@ KINDS: dict[str, tuple[Any, Rule | None]] = {
     "arch_kwargs": (dict, None),
     "preprocess": (dict, None),
 }
-DTYPES = frozenset(
-    [torch.float16, torch.bfloat16, torch.float32, torch.float64]
-    + [torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64]
-)
+PREPROCESS = {"size": int | tuple[int, int], "crop_pct": float, "interpolation": str, "crop_mode": str}
+NUMBERS = ("float16", "bfloat16", "float32", "float64", "bool", "uint8", "int8", "int16", "int32", "int64")
+DTYPES = frozenset(getattr(torch, name) for name in NUMBERS)
 
 
 def check_fields(path: object, fields: Mapping[str, Any]) -> dict[str, Any]:
     """What a file says of itself, in the types of ``Checkpoint``; raises UserError that names file and key."""
     stated = {key: checked(path, key, fields[key], *KINDS[key]) for key in KINDS if key in fields}
-    return {**fields, **stated}
+    how = stated.get("preprocess") or {}
+    return {**fields, **stated, "preprocess": {**how, **checked_table(path, how, PREPROCESS)}}
 
 
 def check_classes(path: object, number: int | None, states: tuple[Mapping[str, Tensor] | None, ...]) -> None:

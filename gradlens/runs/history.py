@@ -69,24 +69,28 @@ class History:
         if not (path / "config.json").exists():
             raise UserError(f"{path} has no config.json, which older versions did not write; train again")
         try:
-            config = read_json(path / "config.json", "the recipe of a training")
-            frame = pd.read_csv(path / "history.csv")
-        except UserError:
-            raise
+            config = checked(path / "config.json", "all", read_json(path / "config.json", "the recipe"), dict)
+            epochs = config.get("epochs")
+            checked(path / "config.json", "epochs", epochs, int, Rule(lambda number: number > 0, "at least 1"))
+            frame = _numbers(path / "history.csv")
         except (OSError, ValueError) as error:
-            raise UserError(f"{path} is damaged ({' '.join(str(error).split())}); train again") from None
-        checked(path / "config.json", "the recipe", config, dict)
-        if not len(frame) or not {"epoch", "val_top1", "val_pgd10"} <= set(frame) or "epochs" not in config:
-            raise UserError(f"{path} is damaged (an epoch, val_top1, val_pgd10 or epochs is missing); train again")
-        checked(path / "config.json", "epochs", config["epochs"], int, Rule(lambda epochs: epochs > 0, "at least 1"))
-        wrong = next((name for name in frame if not pd.api.types.is_numeric_dtype(frame[name])), None)
-        if wrong is not None:
-            raise UserError(
-                f"{path / 'history.csv'}: {wrong} = {short(frame[wrong].iloc[0])}; wanted a number an epoch"
-            )
+            raise UserError(f"{path} is damaged ({error}); train again") from None
         name = path.resolve()
         label = (name.parent if SEED.fullmatch(name.name) else name).name
         return cls(frame, config, {"model": label})
+
+
+def _numbers(file: Path) -> pd.DataFrame:
+    """A row an epoch, and a number in every cell."""
+    frame = pd.read_csv(file)
+    if absent := {"epoch", "val_top1", "val_pgd10"} - set(frame):
+        raise UserError(f"{file} has no column {min(absent)}")
+    if not len(frame):
+        raise UserError(f"{file} has no epoch")
+    wrong = next((name for name in frame if not pd.api.types.is_numeric_dtype(frame[name])), None)
+    if wrong is not None:
+        raise UserError(f"{file}: {wrong} = {short(frame[wrong].iloc[0])}; wanted a number an epoch")
+    return frame
 
 
 def load_drawable(folder: str | Path, where: str | None = None) -> Run | History:

@@ -93,6 +93,7 @@ def test_an_error_that_says_nothing_is_reported_by_its_type(tmp_path, monkeypatc
     def fail(path):
         raise OSError
 
+    (tmp_path / "a.png").touch()
     monkeypatch.setattr(Image, "open", fail)
     with pytest.raises(UnreadableError, match=r"a\.png: OSError"):
         open_image(tmp_path / "a.png")
