@@ -7,7 +7,7 @@ read must not use them, whatever the installed version does with them; what the 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -49,9 +49,9 @@ def check_fields(path: object, fields: Mapping[str, Any]) -> dict[str, Any]:
     return {**fields, **stated, "preprocess": {**how, **checked_table(path, how, PREPROCESS)}}
 
 
-def check_classes(path: object, number: int | None, states: tuple[Mapping[str, Tensor] | None, ...]) -> None:
+def check_classes(path: object, number: int | None, states: Sequence[Mapping[str, Tensor]]) -> None:
     """A head of as many classes as are stated would be made before the weights are found not to fit it."""
-    longest = max((max(v.shape, default=0) for state in states if state for v in state.values()), default=0)
+    longest = max((max(v.shape, default=0) for state in states for v in state.values()), default=0)
     if number is not None and number > longest:
         raise UserError(f"{path}: num_classes = {number:,}, and no tensor in it is as long; give --num-classes")
 

@@ -87,7 +87,7 @@ def read_checkpoint(path: str | Path, trust_pickle: bool = False) -> Checkpoint:
     sets = {kind: _weights(opened.file, fields.get(kind)) for kind in ("raw", "ema")}
     if not any(sets.values()):
         raise UserError(f"{path} holds no weights; wanted a dictionary of tensors: save model.state_dict()")
-    check_classes(path, fields.get("num_classes"), tuple(w and w.bare.state for w in sets.values()))
+    check_classes(path, fields.get("num_classes"), [w.bare.state for w in sets.values() if w])
     return Checkpoint(path=str(path), sha256=sha256_of(opened.file), **{**fields, **sets})
 
 

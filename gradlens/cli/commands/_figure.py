@@ -96,11 +96,8 @@ def _split(names: str | None) -> list[str] | None:
 
 
 def _write(file: Path, text: str) -> Path:
-    from gradlens.core.files import write_atomically
+    from gradlens.core.files import make_folder, write_atomically
 
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot write {file}: {error.strerror}; choose another output") from None
+    make_folder(file.parent)
     write_atomically(file, lambda stream: stream.write(text.encode()))
     return file
