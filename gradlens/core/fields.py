@@ -142,6 +142,6 @@ def _as_tuple(value: Any, kinds: tuple[Any, ...]) -> tuple[Any, ...]:
 def _words(kind: Any) -> str:
     if typing.get_origin(kind) is tuple:
         first, *others = typing.get_args(kind)
-        many = "a list" if others == [Ellipsis] else f"{len(others) + 1}"
-        return f"{many} of {WORDS[first].partition(' ')[2]}s"
+        many = "a list of" if others == [Ellipsis] else f"{len(others) + 1}"
+        return f"{many} {WORDS[first].partition(' ')[2]}s"
     return WORDS.get(kind, getattr(kind, "__name__", str(kind)))
