@@ -38,7 +38,7 @@ def data(place: Path) -> Iterator[Case]:
         "long.png": lambda file: file.write_bytes(png(100_000, 1)),
         "tall.png": lambda file: file.write_bytes(png(1, 100_000)),
         "declared.png": lambda file: file.write_bytes(
-            png(1, 1).replace(struct.pack(">II", 1, 1), struct.pack(">II", 2**17, 2**17))
+            png(1, 1).replace(bytes([0, 0, 0, 1] * 2), bytes([0, 2, 0, 0] * 2))
         ),
         "wide16.png": lambda file: file.write_bytes(png(30_000, 6_000, 16)),
         "float.tiff": lambda file: Image.fromarray(np.full((2, 30_000), np.nan, np.float32)).save(file),
@@ -97,7 +97,7 @@ PRESETS = {
     "epochs": "data = 'digits'\narch = 'digits_cnn'\nepochs = '3'",
     "lr": "data = 'digits'\narch = 'digits_cnn'\nlr = nan",
     "mean": "data = 'digits'\narch = 'digits_cnn'\nmean = [1, 2]",
-    "out": "data = 'digits'\narch = 'digits_cnn'\nout = 3",
+    "data_dir": "data = 'digits'\narch = 'digits_cnn'\ndata_dir = 3",
     "deep": "data = " + "[" * 200_000,
     "method": "data = 'digits'\narch = 'digits_cnn'\nlimit = 64\nepochs = 1\nmethod = 'pgd:steps=-3'",
     "kwargs": "data = 'digits'\narch = 'resnet18'\narch_kwargs = 'checkpoint_path=\"bomb.pt\"'",
