@@ -13,6 +13,7 @@ from tyro.conf import Positional, UseAppendAction, arg
 
 from gradlens.core.files import check_checkpoint
 from gradlens.core.names import as_arguments, first_twice, parse_spec, split_specs
+from gradlens.core.text import is_name
 from gradlens.core.types import UserError
 
 if TYPE_CHECKING:
@@ -162,6 +163,8 @@ def _tail(weights: str) -> str:
 
 def run_folders(labels: Sequence[str], out: Path | None, data: str) -> list[Path]:
     """A run folder for each model: ``out`` itself for one, ``out/LABEL`` for several."""
+    if odd := next((label for label in labels if not is_name(label)), None):
+        raise UserError(f"a model is called '{odd}', which cannot be a folder's name; rename its file")
     if out is None:
         return [Path("runs") / f"{label}-{data}" for label in labels]
     return [out] if len(labels) == 1 else [out / label for label in labels]

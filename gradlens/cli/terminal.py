@@ -8,13 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+
+from gradlens.core.text import markup, one_line
 
 if TYPE_CHECKING:
     from gradlens.runs.record import Run
 
 WIDE = 100
+
+
+def say(text: object) -> None:
+    """One line on the screen, whatever is in the names that it holds."""
+    print(one_line(text))
 
 
 def print_runs(runs: Sequence[Run], folders: Sequence[Path]) -> None:
@@ -25,10 +31,10 @@ def print_runs(runs: Sequence[Run], folders: Sequence[Path]) -> None:
     console = Console()
     sizes = " and ".join(dict.fromkeys(f"{run.summary.get('img_size')} px" for run in runs))
     title = f"{runs[0].summary['data']}, {runs[0].summary['images']:,} images at {sizes}, ± 95 % intervals"
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table = Table(title=markup(title), title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     table.add_column("", no_wrap=True)
     for run in runs:
-        table.add_column(run.label, justify="right", no_wrap=True)
+        table.add_column(markup(run.label), justify="right", no_wrap=True)
     wide = console.width >= WIDE
     # Three models of two digits each are wider than a terminal of 80 columns.
     digits = 2 if wide else 1
@@ -36,14 +42,14 @@ def print_runs(runs: Sequence[Run], folders: Sequence[Path]) -> None:
         table.add_column("how to read it", style="dim")
     for row in readings(runs):
         if row.known:
-            meaning = [escape(row.meaning)] if wide else []
-            table.add_row(STEP * row.depth * " " + escape(row.title), *(v.text(digits) for v in row.values), *meaning)
+            meaning = [markup(row.meaning)] if wide else []
+            table.add_row(STEP * row.depth * " " + markup(row.title), *(v.text(digits) for v in row.values), *meaning)
     console.print(table)
     if not wide:
         console.print(f"[dim]how to read each number: widen the terminal to {WIDE} columns, or gradlens list analyzers")
     _print_warnings(console, runs)
     for run, folder in zip(runs, folders, strict=True):
-        console.print(f"[dim]{run.label}:[/dim] {folder}", soft_wrap=True, highlight=False)
+        console.print(f"[dim]{markup(run.label)}:[/dim] {markup(folder)}", soft_wrap=True, highlight=False)
 
 
 def _print_warnings(console: Console, runs: Sequence[Run]) -> None:
@@ -55,16 +61,16 @@ def _print_warnings(console: Console, runs: Sequence[Run]) -> None:
         for warning in warnings(run):
             warned.setdefault(warning, []).append(run.label)
     for warning, labels in warned.items():
-        console.print(f"[bold yellow]{escape(', '.join(labels))}: {escape(warning)}")
+        console.print(f"[bold yellow]{markup(', '.join(labels))}: {markup(warning)}")
 
 
 def print_facts(title: str, facts: Mapping[str, Any]) -> None:
     """A name and a value a line."""
-    table = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 2))
+    table = Table(title=markup(title), title_justify="left", show_header=False, box=None, padding=(0, 2))
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in facts.items():
-        table.add_row(name.replace("_", " "), str(value))
+        table.add_row(name.replace("_", " "), markup(value))
     Console().print(table)
 
 
@@ -74,5 +80,5 @@ def print_methods(listed: Mapping[str, Mapping[str, str]]) -> None:
     for kind, methods in listed.items():
         table = Table(title=kind.replace("_", " "), title_justify="left", show_header=False, box=None, padding=(0, 2))
         for name, claim in methods.items():
-            table.add_row(f"[bold]{name}", claim)
+            table.add_row(f"[bold]{markup(name)}", markup(claim))
         console.print(table, "")

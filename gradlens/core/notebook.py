@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import html
 import io
 import sys
 from typing import TYPE_CHECKING, Any
+
+from gradlens.core.text import page
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,11 +30,11 @@ class Line:
     def show(self, text: str) -> None:
         from IPython.display import HTML, display
 
-        page = HTML(f"<small>{html.escape(text)}</small>")
+        shown = HTML(f"<small>{page(text)}</small>")
         if self._handle is None:
-            self._handle = display(page, display_id=True)
+            self._handle = display(shown, display_id=True)
         else:
-            self._handle.update(page)
+            self._handle.update(shown)
 
 
 def displayable(figure: Figure) -> Figure:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from rich.console import Console
@@ -12,6 +13,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.text import Text
 
 from gradlens.core.notebook import Line, in_notebook
+from gradlens.core.text import one_line
 
 LINE_SECONDS, CELL_SECONDS = 30.0, 0.2
 
@@ -26,17 +28,21 @@ def track(batches: Iterable[Any], label: str, total: int, done: int, show: bool)
     if not show:
         yield from batches
         return
-    console = Console(stderr=True)
+    console, label = Console(stderr=True), one_line(label)
     if in_notebook():
         yield from _told(batches, label, total, done, Line().show, CELL_SECONDS)
     elif console.is_terminal:
         yield from _bar(batches, label, total, done, console)
     else:
-        yield from _told(batches, label, total, done, console.print, LINE_SECONDS)
+        yield from _told(batches, label, total, done, partial(console.print, markup=False), LINE_SECONDS)
 
 
 def _bar(batches: Iterable[Any], label: str, total: int, done: int, console: Console) -> Iterator[Any]:
-    columns = [TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:,}/{task.total:,}")]
+    columns = [
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.completed:,}/{task.total:,}"),
+    ]
     with Progress(*columns, _Rate(), TimeRemainingColumn(), console=console) as progress:
         task = progress.add_task(label, total=total, completed=done)
         for item in batches:

@@ -148,9 +148,9 @@ def load_plugin(path: str) -> None:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except UserError:
+    except (UserError, KeyboardInterrupt):
         raise
-    except Exception as error:
+    except BaseException as error:  # SystemExit too: a script is not meant to be imported
         raise UserError(f"plugin {path} failed to import: {error!r}") from error
 
 

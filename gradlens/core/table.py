@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import io
 import itertools
 import re
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from gradlens.core.files import write_atomically
 from gradlens.core.numbers import NOTHING, number
+from gradlens.core.text import code, csv, latex, markdown, one_line, page
 from gradlens.core.types import UserError, digest
 
 if TYPE_CHECKING:
@@ -36,27 +36,6 @@ GAP = 2
 RIGHT = [{"selector": "", "props": "text-align: right"}]
 SECTION = [{"selector": "td", "props": "max-width: 0; white-space: nowrap; font-weight: bold"}]
 FORMATS = (".csv", ".md", ".tex")
-# What would otherwise be markup, and what pdfLaTeX does not typeset as it stands.
-MARKDOWN = str.maketrans({"\n": " ", **{c: f"\\{c}" for c in "\\`*|<"}})
-GREEK = "αβγδεζηθκλμνξπρστφχψωΓΔΘΣΦΩ"
-NAMES = (
-    "alpha beta gamma delta varepsilon zeta eta theta kappa lambda mu nu xi pi rho sigma tau varphi chi psi omega "
-    "Gamma Delta Theta Sigma Phi Omega"
-)
-LATEX = str.maketrans(
-    {c: f"\\{c}" for c in "&%$#_{}"}
-    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\n": " "}
-    | {c: f"${c}$" for c in "<>|"}
-    | {c: f"$\\{name}$" for c, name in zip(GREEK, NAMES.split(), strict=True)}
-    | {c: f"$^{{{k}}}$" for k, c in zip("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻", strict=True)}
-    | {c: f"$_{{{k}}}$" for k, c in enumerate("₀₁₂₃₄₅₆₇₈₉")}
-    | {"−": "$-$", "±": r"$\pm$", "×": r"$\times$", "÷": r"$\div$", "·": r"$\cdot$", "→": r"$\to$"}
-    | {"≤": r"$\leq$", "≥": r"$\geq$", "≠": r"$\neq$", "≈": r"$\approx$", "∞": r"$\infty$", "√": r"$\surd$"}
-    | {"‖": r"$\Vert$", "∂": r"$\partial$", "∇": r"$\nabla$", "°": r"$^\circ$", "½": "$1/2$"}
-    | {"–": "--", "…": r"\ldots{}", "’": "'", "“": "``", "”": "''", "\u2003": r"\quad{}"}
-)
-# What a spreadsheet runs where a cell begins with it.
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,45 +60,42 @@ class Table:
 
     def to_csv(self, path: str | Path) -> None:
         """The numbers of ``frame`` in full, one row a line; texts that a spreadsheet would run get a leading '."""
-        text = self.frame.map(_inert).rename(columns=_inert).to_csv(index=False)
-        write_atomically(Path(path), lambda stream: stream.write(text.encode()))
+        write_atomically(Path(path), lambda stream: stream.write(csv(self.frame).encode()))
 
     def to_markdown(self) -> str:
         """The printed table with its sections, the notes below."""
-        rows = [list(map(_piped, self.titles)), [_rule(right) for right in self._right]]
+        rows = [list(map(markdown, self.titles)), [_rule(right) for right in self._right]]
         for section, members in self.sections():
-            rows += [[f"**{_piped(section)}**", *[""] * (len(self.titles) - 1)]] if section else []
-            rows += [[_code(name), *map(_piped, cells)] for name, *cells in members]
+            rows += [[f"**{markdown(section)}**", *[""] * (len(self.titles) - 1)]] if section else []
+            rows += [[_code(name), *map(markdown, cells)] for name, *cells in members]
         table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-        notes = "\n".join(f"- {_piped(note)}" for note in self.said)
-        return "\n\n".join(filter(None, [f"**{_piped(self.title)}**" if self.title else "", table, notes])) + "\n"
+        notes = "\n".join(f"- {markdown(note)}" for note in self.said)
+        return "\n\n".join(filter(None, [f"**{markdown(self.title)}**" if self.title else "", table, notes])) + "\n"
 
     def to_latex(self) -> str:
         """A ``table`` environment for the package booktabs, the notes below in small print."""
-        style, sections = self._styled(_latex)
+        style, sections = self._styled(latex)
         style.map_index(lambda _: "textbf: --rwrap", axis="columns")
         style.map(lambda _: "midrule: ", subset=(sections[sections > 0], 0))
         # A section's name reaches over the empty cells beside it.
         style.map(lambda _: "rlap: --rwrap; emph: --rwrap", subset=(sections, 0))
         columns = "".join("r" if right else "l" for right in self._right)
-        text = style.to_latex(
-            column_format=columns, hrules=True, position_float="centering", caption=_latex(self.title)
-        )
-        notes = " \\\\\n".join(map(_latex, self.said))
+        text = style.to_latex(column_format=columns, hrules=True, position_float="centering", caption=latex(self.title))
+        notes = " \\\\\n".join(map(latex, self.said))
         below = f"\n\\smallskip\n\\parbox{{\\linewidth}}{{\\footnotesize {notes}}}\n" if notes else ""
         # A bracket or star that opens a row would be read as an option of the row before.
         return re.sub(r"\n(?=[\[*])", "\n{}", text.replace("\\end{table}", below + "\\end{table}"))
 
     def to_html(self, about: bool = True) -> str:
         """The printed table for a page; about: with its title and notes."""
-        style, sections = self._styled(html.escape)
+        style, sections = self._styled(page)
         style.set_table_styles([{"selector": "th, td", "props": "text-align: left; padding: 2px 8px"}])
         style.set_table_styles({k: RIGHT for k, right in enumerate(self._right) if right}, overwrite=False)
         style.set_table_styles(dict.fromkeys(sections, SECTION), overwrite=False, axis=1)
         if not about:
             return style.to_html()
-        notes = "".join(f"<li>{html.escape(note)}</li>" for note in self.said)
-        return f"<b>{html.escape(self.title)}</b>{style.to_html()}<ul><small>{notes}</small></ul>"
+        notes = "".join(f"<li>{page(note)}</li>" for note in self.said)
+        return f"<b>{page(self.title)}</b>{style.to_html()}<ul><small>{notes}</small></ul>"
 
     def save(self, path: str | Path) -> Path:
         """Write it as the ending says: .csv, .md or .tex; raises UserError for another."""
@@ -200,12 +176,12 @@ class Table:
 
         widths = self._widths(options.max_width)
         hidden = len(self.titles) - len(widths)
-        yield Text(self.title, style="bold")
+        yield Text(one_line(self.title), style="bold")
         yield ""
         yield _grid([self.titles], widths, self._right, "bold")
         for section, members in self.sections():
             if section:
-                yield from ("", Text(section, style="bold cyan"))
+                yield from ("", Text(one_line(section), style="bold cyan"))
             yield _grid(members, widths, self._right)
         yield ""
         notes = [*([f"{hidden} more columns in a wider terminal"] if hidden else []), *self.said]
@@ -254,7 +230,7 @@ def _grid(rows: Iterable[Sequence[str]], widths: Sequence[int | None], right: Se
         justify: Literal["right", "left"] = "right" if side else "left"
         grid.add_column(justify=justify, width=width, style=style, overflow="fold")
     for row in rows:
-        grid.add_row(*map(Text, row[: len(widths)]))
+        grid.add_row(*(Text(one_line(cell)) for cell in row[: len(widths)]))
     return grid
 
 
@@ -271,19 +247,5 @@ def _rule(right: bool) -> str:
     return "--:" if right else ":--"
 
 
-def _piped(text: str) -> str:
-    return text.translate(MARKDOWN)
-
-
 def _code(name: str) -> str:
-    """In fixed width, in which | alone needs care: even there a row is cut at it."""
-    plain = name.replace("|", "\\|").replace("`", "'").replace("\n", " ")
-    return name if name == NOTHING else f"`{plain}`"
-
-
-def _latex(text: str) -> str:
-    return text.translate(LATEX)
-
-
-def _inert(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
+    return name if name == NOTHING else code(name)

@@ -13,12 +13,18 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from gradlens.core.text import one_line
+
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 class UserError(ValueError):
     """A user's mistake: one line that says what was found, what was wanted and how to fix it."""
+
+    def __init__(self, said: object = ""):
+        # It often quotes a file, which may hold anything.
+        super().__init__(one_line(said))
 
 
 class Interrupted(KeyboardInterrupt):
@@ -27,6 +33,8 @@ class Interrupted(KeyboardInterrupt):
 
 # As timm and torchvision know them.
 INTERPOLATIONS = ("bicubic", "bilinear", "nearest", "nearest-exact", "lanczos", "box", "hamming", "random")
+# A tensor of it is 3 GB already.
+MOST_SIDE = 16_384
 CROP_MODES = ("center", "squash", "border")
 
 
@@ -46,7 +54,7 @@ class Preprocess:
 
     def __post_init__(self) -> None:
         sides = self.size if isinstance(self.size, list | tuple) else (self.size, self.size)
-        if len(sides) != 2 or not all(isinstance(s, int) and not isinstance(s, bool) and s > 0 for s in sides):
+        if len(sides) != 2 or not all(type(s) is int and 0 < s <= MOST_SIDE for s in sides):
             raise UserError(f"an image size of {self.size!r} is none; give a side in pixels, or height and width")
         # A square has one name, so that its hash is the same however it was given.
         object.__setattr__(self, "size", sides[0] if sides[0] == sides[1] else tuple(sides))

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import pkgutil
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from timm.data import ImageNetInfo
 
+from gradlens.core.fields import Rule, checked, read_json
 from gradlens.core.types import UserError
-from gradlens.data._lists import is_number, read_lines, read_text
+from gradlens.data._lists import is_number, read_lines
 
 
 @cache
@@ -94,11 +95,19 @@ def _from_lines(file: Path) -> list[tuple[str, int]]:
 
 def _from_json(file: Path) -> list[tuple[str, int]]:
     """``{"n01440764": 0}``, ``["n01440764", …]``, or Keras' ``{"0": ["n01440764", "tench"]}``."""
-    text = read_text(file, "class-map")
-    try:
-        value = json.loads(text)
-        if isinstance(value, list):
-            return [(str(name), i) for i, name in enumerate(value)]
-        return [(str(v[0]), int(k)) if isinstance(v, list) else (str(k), int(v)) for k, v in value.items()]
-    except (ValueError, TypeError, AttributeError, IndexError):
-        raise UserError(f'{file} is no class map; wanted JSON such as {{"FOLDER": INDEX}}') from None
+    what = 'a class map such as {"FOLDER": INDEX}'
+    value = read_json(file, what)
+    if isinstance(value, list):
+        return [(checked(file, f"class {i}", name, str), i) for i, name in enumerate(value)]
+    keras = Rule(bool, "a list of the class's names")
+    return [
+        (checked(file, key, one, tuple[str, ...], keras)[0], checked(file, "a class", _index(key), int))
+        if isinstance(one, list)
+        else (key, checked(file, key, _index(one), int))
+        for key, one in checked(file, "all of it", value, dict, Rule(lambda _: True, what)).items()
+    ]
+
+
+def _index(value: Any) -> Any:
+    """Some write their indices as texts."""
+    return int(value) if isinstance(value, str) and is_number(value) else value

@@ -145,7 +145,10 @@ class Data:
     def image(self, index: int) -> Tensor:
         """One preprocessed image, ``(C, H, W)``; raises UnreadableError."""
         picture = self.source.open(int(index))
-        return picture if isinstance(picture, Tensor) else self._transform(picture)
+        try:
+            return picture if isinstance(picture, Tensor) else self._transform(picture)
+        except UnreadableError as error:
+            raise UnreadableError(f"{self.path(index)}: {error}") from None
 
     def batch(self, indices: Sequence[int]) -> Batch:
         """The images with these indices; raises UserError where one cannot be read."""

@@ -30,6 +30,8 @@ PLACES = (
     *("val.tar", "ILSVRC2012_img_val.tar", "."),
 )
 DEVKIT = "ILSVRC2012_devkit_t12"
+# Of a file of the devkit, which may be compressed inside; the largest has 0.4 MB.
+MOST = 2**21
 TRUTH = "ILSVRC2012_validation_ground_truth.txt"
 LABEL_FILES = ("val.txt", "LOC_val_solution.csv", TRUTH)
 
@@ -155,7 +157,7 @@ def _devkit_file(places: Sequence[Path], name: str) -> bytes | None:
     """A file of the devkit: loose, in the unpacked devkit, or in its archive; None where there is none."""
     for place in places:
         for folder in (place, place / "data", place / DEVKIT / "data"):
-            if (folder / name).is_file():
+            if (folder / name).is_file() and (folder / name).stat().st_size <= MOST:
                 return (folder / name).read_bytes()
         archive = place / f"{DEVKIT}.tar.gz"
         if archive.is_file():
@@ -167,7 +169,7 @@ def _archived(archive: Path, name: str) -> bytes:
     """One file of an archive, in memory."""
     try:
         with tarfile.open(archive) as tar:
-            return cast(io.BufferedReader, tar.extractfile(name)).read()
+            return cast(io.BufferedReader, tar.extractfile(name)).read(MOST)
     except (tarfile.TarError, EOFError, OSError, ValueError, KeyError, AttributeError, zlib.error) as error:
         why = f"cannot read {name} of {archive}: {type(error).__name__}"
         raise UserError(f"{why}; copy it again, or unpack it beside") from None

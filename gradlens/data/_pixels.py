@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import math
+import stat
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -12,13 +14,21 @@ from typing import Any, BinaryIO
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from gradlens.core.types import Preprocess, UserError, check_images
 
-# Pillow's own limit of pictures it refuses, which is 0.7 GB once decoded.
-PIXELS = 178_956_970
+# The limit that Pillow warns of: 0.4 GB once decoded, of which turning and converting hold a few copies.
+PIXELS = 89_478_485
+# Of a picture as a model is given it, or as it is scaled before its middle is cut out: 0.4 GB as a tensor.
+SCALED = 2**25
+# Of a file: more than any picture of so many pixels has.
+BYTES = 2**29
+
+
+# What Pillow's readers raise for what they cannot read.
+DAMAGED = (OSError, EOFError, SyntaxError, ValueError, OverflowError, MemoryError, Image.DecompressionBombError)
 
 
 class UnreadableError(OSError):
@@ -28,16 +38,28 @@ class UnreadableError(OSError):
 def open_image(source: Path | BinaryIO, name: str | None = None) -> Image.Image:
     """Read a file as an upright 8-bit RGB image; raises UnreadableError, which calls it by its name."""
     try:
+        _check_file(source)
         with warnings.catch_warnings():
             # Of metadata that is not used; ImageNet's own files set them off.
             warnings.simplefilter("ignore")
             with Image.open(source) as image:
                 _check_header(image)
                 return to_rgb(image)
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except DAMAGED as error:
         short = source.name if isinstance(source, Path) else "the file"
         reason = (str(error) or type(error).__name__).replace(repr(source), short).replace(str(source), short)
         raise UnreadableError(f"{name or source}: {reason.splitlines()[0]}") from None
+
+
+def _check_file(source: Path | BinaryIO) -> None:
+    """Before it is opened: one may wait for ever on a pipe, or read a device without end."""
+    if not isinstance(source, Path):
+        return
+    found = source.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise ValueError("it is no file, but a folder, pipe, socket or device")
+    if found.st_size > BYTES:
+        raise ValueError(f"it has {found.st_size:,} bytes; at most {BYTES:,} are read")
 
 
 def _check_header(image: Image.Image) -> None:
@@ -61,10 +83,12 @@ def in_channels(image: Image.Image, channels: int) -> Image.Image:
 def to_rgb(image: Image.Image) -> Image.Image:
     """Turn upright by EXIF, scale 16 bits to 8, put transparency on white, convert to RGB."""
     image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I"):
-        image = Image.fromarray((np.asarray(image).astype(np.float64) / 257).round().clip(0, 255).astype(np.uint8))
-    elif image.mode == "F":
-        image = Image.fromarray((np.asarray(image) * 255).round().clip(0, 255).astype(np.uint8))
+    if image.mode.startswith("I") or image.mode == "F":
+        # In place and in float32, which tells 257ths apart: such a picture is large already.
+        pixels = np.array(image, dtype=np.float32)
+        np.multiply(pixels, 255, out=pixels) if image.mode == "F" else np.divide(pixels, 257, out=pixels)
+        np.nan_to_num(pixels.round(out=pixels), copy=False).clip(0, 255, out=pixels)
+        image = Image.fromarray(pixels.astype(np.uint8))
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         # Hidden pixels were never meant to be seen, and hold anything.
         image = image.convert("RGBA")
@@ -81,10 +105,30 @@ def image_transform(preprocess: Preprocess | None, channels: int = 3) -> Callabl
 
     mode = partial(in_channels, channels=channels)
     if preprocess is None:
-        return Compose([mode, pil_to_tensor])
+        return Compose([mode, partial(_check_scaled, preprocess=None), pil_to_tensor])
     how: dict[str, Any] = {name: getattr(preprocess, name) for name in ("interpolation", "crop_pct", "crop_mode")}
-    resized = create_transform((3, *preprocess.sides), normalize=False, **how)
-    return Compose([mode, resized, ConvertImageDtype(torch.float32)])
+    scaled = create_transform((3, *preprocess.sides), normalize=False, **how)
+    return Compose([mode, partial(_check_scaled, preprocess=preprocess), scaled, ConvertImageDtype(torch.float32)])
+
+
+def _check_scaled(image: Image.Image, preprocess: Preprocess | None) -> Image.Image:
+    """Refuses a picture that scaling makes too large: of 100,000 × 1 pixels the short side becomes hundreds."""
+    width, height = scaled_size(image.size, preprocess)
+    if width * height > SCALED:
+        made = f"{image.width:,} × {image.height:,} pixels, scaled to {width:,} × {height:,}"
+        raise UnreadableError(f"a picture of {made}; at most {SCALED:,} are made of one")
+    return image
+
+
+def scaled_size(size: tuple[int, int], preprocess: Preprocess | None) -> tuple[int, int]:
+    """Width and height, at most, of what a picture is before its middle is cut out."""
+    if preprocess is None:
+        return size
+    height, width = (math.ceil(side / preprocess.crop_pct) for side in preprocess.sides)
+    if preprocess.crop_mode != "center":
+        return width, height
+    times = max(width / size[0], height / size[1])
+    return math.ceil(size[0] * times), math.ceil(size[1] * times)
 
 
 def to_tensor(images: Any, preprocess: Preprocess | None = None, channels: int = 3) -> Tensor:

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from gradlens.core.types import UserError
-from gradlens.data._pixels import open_image
+from gradlens.data._pixels import BYTES, UnreadableError, open_image
 
 SUFFIXES = frozenset([".png", ".jpg", ".jpeg", ".bmp", ".gif", ".ppm", ".webp", ".tif", ".tiff"])
+MOST_HEADER = 2**20
 SPLIT_NAMES = {"val": ("val", "valid", "validation"), "train": ("train", "training"), "test": ("test",)}
 SPLIT_FOLDERS = frozenset(name for names in SPLIT_NAMES.values() for name in names)
 
@@ -84,13 +85,24 @@ class TarStore:
         start, size = self._places[name]
         with self.where.open("rb") as stream:
             stream.seek(start)
+            if size > BYTES:
+                raise UnreadableError(f"{self.where}: {name}: it has {size:,} bytes; at most {BYTES:,} are read")
             return open_image(io.BytesIO(stream.read(size)), f"{self.where}: {name}")
+
+
+class _Headers(io.BufferedReader):
+    """Of a tar: tarfile takes names and attributes into memory whole, of whatever size they are declared."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is None or not 0 <= size <= MOST_HEADER:
+            raise tarfile.ReadError(f"a header of {size:,} bytes")
+        return super().read(size)
 
 
 def _index(file: Path) -> dict[str, tuple[int, int]]:
     """Where each picture of a tar starts, and its size in bytes."""
     try:
-        with file.open("rb") as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
+        with _Headers(io.FileIO(file)) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
             found = _places(tar, file)
             # tarfile takes a damaged header for the end; a real end is zeros, or nothing.
             stream.seek(tar.offset)
@@ -170,6 +182,8 @@ def open_store(path: Path) -> Store:
     """Raises UserError for what is neither a folder nor a tar."""
     if path.is_dir():
         return FolderStore(path)
+    if not path.is_file():
+        raise UserError(f"{path} is no file, but a device, pipe or socket; give a folder or a tar of pictures")
     if path.suffix == ".tar" or tarfile.is_tarfile(path):
         return TarStore(path)
     raise UserError(f"{path} is a file; give a folder with one sub-folder a class, or a tar of it")

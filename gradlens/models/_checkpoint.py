@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from gradlens.core.files import write_atomically
 from gradlens.core.names import unknown
 from gradlens.core.types import UserError
+from gradlens.models._allowed import check_arguments, check_classes, check_fields, check_tensors
 from gradlens.models._opening import Opened, open_checkpoint
 from gradlens.models._wrappings import State, Weights, average_in, unwrap
 from gradlens.models.architectures import crop_pct, torchvisions
@@ -120,10 +121,13 @@ def read_checkpoint(path: str | Path, trust_pickle: bool = False) -> Checkpoint:
         raise UserError(
             f"{path} holds a {type(opened.content).__name__}; wanted a dictionary of tensors: save model.state_dict()"
         )
+    fields = check_fields(path, fields)
+    check_arguments(str(path), fields.get("arch_kwargs", {}))
     sets = {key: _weights(opened.file, state) for key, state in fields.pop("sets").items()}
     known = [key for key in WEIGHTS if key in sets]
     main = known[0] if known else max(sets, key=lambda key: len(sets[key].bare.state))
     checkpoint = Checkpoint(path=str(path), sha256=sha256_of(opened.file), sets=sets, main=main, **fields)
+    check_classes(path, checkpoint.num_classes, [held.bare.state for held in sets.values()])
     _check_finite(checkpoint)
     return checkpoint
 
@@ -150,6 +154,7 @@ def _weights(file: Path, state: Any) -> Weights:
     if isinstance(state, Mapping):
         state = {key: value for key, value in state.items() if not str(key).endswith("_extra_state")}
     _check_names(file, state)
+    check_tensors(file, state)
     _check_size(file, state)
     return unwrap(state)
 
@@ -200,13 +205,13 @@ def _own(opened: Opened) -> Fields | None:
         "layout": "gradlens checkpoint",
         "sets": {"state_dict": content.get("state_dict"), **average},
         "arch": content.get("arch"),
-        "arch_kwargs": dict(content.get("arch_kwargs", {})),
+        "arch_kwargs": content.get("arch_kwargs") or {},
         "activation": content.get("activation"),
         "mean": floats(content.get("mean")),
         "std": floats(content.get("std")),
         "num_classes": content.get("num_classes"),
-        "class_names": tuple(content.get("class_names", ())),
-        "preprocess": dict(content.get("preprocess") or {}),
+        "class_names": content.get("class_names") or (),
+        "preprocess": content.get("preprocess") or {},
     }
 
 
@@ -233,7 +238,7 @@ def _hugging_face(opened: Opened) -> Fields | None:
         "mean": floats(how.get("mean")),
         "std": floats(how.get("std")),
         "num_classes": config.get("num_classes") or how.get("num_classes"),
-        "class_names": tuple(names),
+        "class_names": names,
         "preprocess": _preprocess(how),
     }
 
@@ -282,8 +287,12 @@ def _unwrapped(module: nn.Module) -> nn.Module:
     return module
 
 
-def floats(values: Any) -> tuple[float, ...] | None:
-    return tuple(float(v) for v in values) if values is not None else None
+def floats(values: Any) -> Any:
+    """One number a channel; what is none is left as it is, for ``check_fields`` to name."""
+    try:
+        return values if isinstance(values, str) or values is None else tuple(float(v) for v in values)
+    except (TypeError, ValueError, RuntimeError):
+        return values
 
 
 def _has(content: Any, key: str) -> bool:

@@ -16,6 +16,7 @@ from gradlens.core.stated import Stated, by_default, by_file, by_user, settled
 from gradlens.core.surroundings import undisturbed
 from gradlens.core.types import Preprocess, UserError
 from gradlens.models._activations import activation_names
+from gradlens.models._allowed import check_arch
 from gradlens.models._checkpoint import Checkpoint, read_checkpoint
 from gradlens.models._classifier import Classifier, ModelCard
 from gradlens.models._handed import by_channel, measurable
@@ -291,6 +292,8 @@ def _network_of(checkpoint: Checkpoint, asked: _Asked) -> tuple[Built, dict[str,
             f"{checkpoint.path} asks for {name} to be imported and run; give --arch {name}, or "
             "--trust-pickle if you trust the file's origin"
         )
+    if not asked.arch and not is_code(name):
+        check_arch(checkpoint.path, name)
     # A user's code need not take what the training's architecture took.
     left = checkpoint.arch_kwargs if asked.arch and is_code(name) else {}
     file = {} if left else checkpoint.arch_kwargs

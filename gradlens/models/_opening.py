@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import warnings
 import zipfile
@@ -15,6 +14,7 @@ import safetensors
 import safetensors.torch
 import torch
 
+from gradlens.core.fields import read_json
 from gradlens.core.types import UserError
 
 # The names that the Hub gives the files of a folder.
@@ -35,6 +35,8 @@ def open_checkpoint(path: Path, trust_pickle: bool = False) -> Opened:
     if not path.exists():
         raise UserError(f"no checkpoint at {path}; give the path of a file, or a timm name as timm:NAME")
     file = _weights_in(path) if path.is_dir() else path
+    if not file.is_file():
+        raise UserError(f"{path} is no file, but a device, pipe or socket; give the path of a checkpoint file")
     if file.stat().st_size == 0:
         raise UserError(f"{file} is empty (0 bytes); copy or download it again")
     content = _load_safetensors(file) if _is_safetensors(file) else _load_torch(file, trust_pickle)
@@ -53,10 +55,7 @@ def _weights_in(folder: Path) -> Path:
 
 
 def _load_config(file: Path) -> dict[str, Any]:
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{file} is not JSON ({error}); copy it again") from None
+    config = read_json(file, "the JSON object of a Hugging Face model: copy it again")
     if not isinstance(config, dict):
         raise UserError(f"{file} holds a {type(config).__name__}; wanted the JSON object of a Hugging Face model")
     return config

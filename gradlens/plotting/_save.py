@@ -14,7 +14,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
-from gradlens.core.files import write_atomically
+from gradlens.core.files import make_folder, write_atomically
 from gradlens.core.registry import figure as figures
 from gradlens.core.types import UserError
 from gradlens.plotting.style import paper_style
@@ -40,10 +40,7 @@ def save(figure: Figure, path: str | Path, runs: Sequence[Run] | Sequence[Histor
         while len(content) > MOST_BYTES and dpi > LEAST_DPI:
             dpi *= 0.93 * math.sqrt(MOST_BYTES / len(content))
             content = _rendered(figure, suffix, dpi, runs)
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot write {file}: {error.strerror}; choose another output") from None
+    make_folder(file.parent)
     write_atomically(file, lambda stream: stream.write(content))
     return file
 

@@ -11,9 +11,11 @@ import matplotlib as mpl
 import matplotlib.style
 from cycler import cycler
 
+from gradlens.core.fields import checked
 from gradlens.core.names import unknown
 from gradlens.core.types import UserError
 from gradlens.runs.history import History
+from gradlens.runs.manifest import RULES
 from gradlens.runs.record import Run
 
 # Column and text widths in inches, from the venues' style files.
@@ -114,7 +116,7 @@ def looks(runs: Sequence[Run] | Sequence[History]) -> list[Look]:
     A label keeps its look in every figure of a session; it takes the next free one where another label of
     the same figure has it, which needs more labels than colours.
     """
-    shown = {run.label: display_of(run) for run in runs}
+    shown = {run.label: _checked(run.label, display_of(run)) for run in runs}
     remember(shown)
     slots: dict[str, int] = {}
     for label in sorted(shown, key=lambda name: (shown[name].get("color") not in COLORS, PLACES[name])):
@@ -138,6 +140,13 @@ def remember(labels: Iterable[str]) -> None:
 def display_of(run: Run | History) -> Mapping[str, Any]:
     """What the run's manifest said of its look: label, group, order, color, …"""
     return (run.provenance.get("model") or {}).get("display") or {}
+
+
+def _checked(label: str, shown: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A run's record may be edited by hand."""
+    for name in ("color", "marker"):
+        checked(f"the record of {label}", name, shown.get(name), str | None, RULES[name])
+    return shown
 
 
 def dressed(runs: Sequence[Any]) -> list[Any]:

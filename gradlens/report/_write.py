@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from gradlens.core.files import make_folder, write_atomically
+from gradlens.core.text import visible
 from gradlens.core.types import UserError
 from gradlens.report._check import grouped
 from gradlens.report._origin import complete, facts, raw_files
@@ -90,11 +91,17 @@ def _template() -> Any:
     environment = Environment(
         loader=PackageLoader("gradlens.report", "page"),
         autoescape=True,
+        finalize=_shown,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     return environment.get_template("report.html")
+
+
+def _shown(value: Any) -> Any:
+    """Names from files turn no line around and send nothing to a terminal that shows the page's source."""
+    return visible(value) if type(value) is str else value
 
 
 def _inside() -> dict[str, Markup]:

@@ -12,7 +12,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from gradlens.core.arrays import check_unpacked
 from gradlens.core.files import file_hash, json_bytes, json_hash, make_folder, write_atomically
+from gradlens.core.text import csv
 from gradlens.core.types import UserError
 from gradlens.runs.first_format import todays
 
@@ -36,8 +38,8 @@ def write_run(
     write_atomically(out / "arrays.npz", lambda f: _write_arrays(f, arrays))
     make_folder(out / "examples")
     write_atomically(out / "examples" / "loss.npz", lambda f: _write_arrays(f, examples))
-    table = pd.DataFrame([summary])
-    write_atomically(out / "summary.csv", lambda f: table.to_csv(f, index=False, errors="backslashreplace"))
+    table = csv(pd.DataFrame([summary]))
+    write_atomically(out / "summary.csv", lambda f: f.write(table.encode(errors="backslashreplace")))
     _write_json(out / "summary.json", summary)
     fields = json.loads(json_bytes({"format": FORMAT, **provenance}, _plain))
     hashes = {name: file_hash(out / name) for name in GUARDED} | {"run.json": json_hash(fields)}
@@ -132,5 +134,6 @@ def _write_arrays(stream: BinaryIO, arrays: Mapping[str, Any]) -> None:
 
 
 def _read_arrays(path: Path) -> dict[str, NDArray]:
+    check_unpacked(path)
     with path.open("rb") as stream, np.load(stream) as arrays:
         return dict(arrays)

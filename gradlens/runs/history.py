@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 import re
 import typing
 from collections.abc import Callable, Sequence
@@ -13,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from gradlens.core.fields import Rule, checked, read_json, short
 from gradlens.core.types import UserError, digest
 from gradlens.runs.record import Run
 
@@ -69,16 +69,28 @@ class History:
         if not (path / "config.json").exists():
             raise UserError(f"{path} has no config.json, which older versions did not write; train again")
         try:
-            config = json.loads((path / "config.json").read_text(encoding="utf-8"))
-            frame = pd.read_csv(path / "history.csv", encoding="utf-8")
-            complete = bool(len(frame)) and {"epoch", "val_top1", "val_pgd10"} <= set(frame) and "epochs" in config
-        except (OSError, ValueError, TypeError) as error:
-            raise UserError(f"{path} is damaged ({' '.join(str(error).split())}); train again") from None
-        if not complete:
-            raise UserError(f"{path} is damaged (an epoch, val_top1, val_pgd10 or epochs is missing); train again")
+            config = checked(path / "config.json", "all", read_json(path / "config.json", "the recipe"), dict)
+            epochs = config.get("epochs")
+            checked(path / "config.json", "epochs", epochs, int, Rule(lambda number: number > 0, "at least 1"))
+            frame = _numbers(path / "history.csv")
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path} is damaged ({error}); train again") from None
         name = path.resolve()
         label = (name.parent if SEED.fullmatch(name.name) else name).name
         return cls(frame, config, {"model": label})
+
+
+def _numbers(file: Path) -> pd.DataFrame:
+    """A row an epoch, and a number in every cell."""
+    frame = pd.read_csv(file)
+    if absent := {"epoch", "val_top1", "val_pgd10"} - set(frame):
+        raise UserError(f"{file} has no column {min(absent)}")
+    if not len(frame):
+        raise UserError(f"{file} has no epoch")
+    wrong = next((name for name in frame if not pd.api.types.is_numeric_dtype(frame[name])), None)
+    if wrong is not None:
+        raise UserError(f"{file}: {wrong} = {short(frame[wrong].iloc[0])}; wanted a number an epoch")
+    return frame
 
 
 def load_drawable(folder: str | Path, where: str | None = None, allow_edited: bool = False) -> Run | History:

@@ -11,19 +11,41 @@ published_top1 = 76.1          # checked before a run
 
 from __future__ import annotations
 
-import dataclasses
-import tomllib
+import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gradlens.core.fields import Rule, checked_table, read_toml, short
 from gradlens.core.names import unknown
+from gradlens.core.text import is_name
 from gradlens.core.types import UserError
 
 if TYPE_CHECKING:
     from gradlens.runs.record import Run
 
+
+def is_color(text: str) -> bool:
+    from matplotlib.colors import is_color_like
+
+    return is_color_like(text)
+
+
+def is_marker(text: str) -> bool:
+    from matplotlib.markers import MarkerStyle
+
+    return text in MarkerStyle.markers
+
+
+MOST_CLASSES = 1_000_000
+# What else must hold of a value than its type.
+RULES = {
+    "num_classes": Rule(lambda number: 0 < number <= MOST_CLASSES, "a number of classes, at least 1"),
+    "std": Rule(lambda std: min(std, default=0) > 0, "a positive number a channel"),
+    "color": Rule(is_color, "a colour such as '#D55E00'"),
+    "marker": Rule(is_marker, "one of matplotlib's markers, such as 'o'"),
+}
 LOADING = ("arch", "arch_kwargs", "activation", "weights", "mean", "std", "normalized", "num_classes")
 # timm's names → the parts of a Preprocess.
 PREPROCESSING = {"img_size": "size", "crop_pct": "crop_pct", "interpolation": "interpolation"}
@@ -36,7 +58,7 @@ class Entry:
     label: str
     path: str
     arch: str | None = None
-    arch_kwargs: Mapping[str, Any] | None = None
+    arch_kwargs: dict | None = None
     img_size: int | tuple[int, ...] | None = None
     crop_pct: float | None = None
     interpolation: str | None = None
@@ -73,12 +95,7 @@ def _known(values: Mapping[str, Any]) -> dict[str, Any]:
 def read_manifest(path: str | Path) -> list[Entry]:
     """The entries in their stated order, else in the file's; raises UserError for what does not fit."""
     file = Path(path)
-    try:
-        tables = tomllib.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"cannot read {file}: {error.strerror}; give a TOML file with a table a model") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{file} is not TOML: {error}") from None
+    tables = read_toml(file, "a TOML file with a table a model")
     entries = [_entry(file, label, table) for label, table in tables.items()]
     if not entries:
         raise UserError(f"{file} names no model; write a table such as [natural] with path = …")
@@ -96,7 +113,10 @@ def as_manifest(runs: Sequence[Run], entries: Sequence[Entry]) -> list[Run]:
 
 
 def _entry(file: Path, label: str, table: Any) -> Entry:
-    known = [f.name for f in dataclasses.fields(Entry) if f.name != "label"]
+    kinds = typing.get_type_hints(Entry)
+    known = [name for name in kinds if name != "label"]
+    if not is_name(label):
+        raise UserError(f"{file}: the label '{label}' cannot be a folder's name, which it is below -o; rename it")
     if not isinstance(table, dict):
         raise UserError(f"{file}: '{label}' stands outside a table; write it below [LABEL]")
     stray = next((key for key in table if key not in known), None)
@@ -104,7 +124,11 @@ def _entry(file: Path, label: str, table: Any) -> Entry:
         raise UserError(f"{file}, [{label}]: {unknown('key', stray, known)}")
     if "path" not in table:
         raise UserError(f"{file}, [{label}]: no path; give path = 'ckpt.pt' or 'timm:NAME'")
-    local = file.parent / table["path"]
-    values: dict[str, Any] = {**table, "path": str(local) if local.exists() else table["path"]}
-    triples: dict[str, Any] = {k: tuple(v) for k, v in values.items() if isinstance(v, list)}
-    return Entry(label=label, **{**values, **triples})
+    source = f"{file}, [{label}]"
+    values = checked_table(source, table, kinds, RULES)
+    try:
+        local = file.parent / values["path"]
+        path = str(local) if local.exists() else values["path"]
+    except (OSError, ValueError):  # too long, or with a NUL
+        raise UserError(f"{source}: path = {short(values['path'])} is none; give path = 'ckpt.pt'") from None
+    return Entry(label=label, **{**values, "path": path})

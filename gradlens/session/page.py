@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import html
 import io
 
 import numpy as np
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from gradlens.core.table import Table
+from gradlens.core.text import page
 from gradlens.plotting.pictures import in_gray
 from gradlens.runs.readings import table_of
 from gradlens.runs.record import Run
@@ -33,7 +33,7 @@ def run_page(run: Run) -> str:
     else:
         parts = [numbers, _folded("all numbers", everything), _folded("first rows of .samples", head)]
     strip = thumbnails(looks[0], looks[1], "images of the run above their loss gradients; gray is zero")
-    return "".join([f"<b>{html.escape(name)}</b>", strip, *parts])
+    return "".join([f"<b>{page(name)}</b>", strip, *parts])
 
 
 def _kept_of(run: Run) -> list[int]:
@@ -47,8 +47,8 @@ def _table(table: Table) -> str:
     return table.to_html(about=False)
 
 
-def _folded(title: str, page: str) -> str:
-    return f"<details><summary>{title}</summary>{page}</details>"
+def _folded(title: str, body: str) -> str:
+    return f"<details><summary>{title}</summary>{body}</details>"
 
 
 def thumbnails(images: NDArray, gradients: NDArray, alt: str) -> str:
@@ -60,7 +60,7 @@ def thumbnails(images: NDArray, gradients: NDArray, alt: str) -> str:
         rows.append(np.hstack([_tile(in_gray(gradient.transpose(1, 2, 0))) for gradient in gradients]))
     sheet = Image.fromarray(np.vstack(rows))
     data = base64.b64encode(_jpeg(sheet)).decode()
-    return f'<br><img alt="{html.escape(alt)}" title="{html.escape(alt)}" src="data:image/jpeg;base64,{data}"><br>'
+    return f'<br><img alt="{page(alt)}" title="{page(alt)}" src="data:image/jpeg;base64,{data}"><br>'
 
 
 def _tile(pixels: NDArray) -> NDArray[np.uint8]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from gradlens.core.notebook import displayable
 from gradlens.core.numbers import amount, number
+from gradlens.core.text import page
 from gradlens.core.types import Batch
 from gradlens.models import Classifier
 from gradlens.plotting import paper_style
@@ -84,12 +84,12 @@ def probe_page(probe: plain.Probe) -> str:
             if values is not None
         }
     )
-    held = ", ".join(f"{html.escape(what)} {amount(size)}" for what, size in probe.held.items())
+    held = ", ".join(f"{page(what)} {amount(size)}" for what, size in probe.held.items())
     more = f"<br><small>{count - TILES:,} more images</small>" if count > TILES else ""
     hint = "" if len(gradients) else "; <code>.show()</code> computes and draws the gradient"
     return "".join(
         [
-            f"<b>{html.escape(repr(probe).partition(';')[0].lstrip('<'))}</b>",
+            f"<b>{page(repr(probe).partition(';')[0].lstrip('<'))}</b>",
             thumbnails(images, gradients, "the probe's images" + (" above their gradients" if len(gradients) else "")),
             table.T.to_html(header=False, border=0) if len(table.columns) else "",
             f"{more}<br><small>keeps {held}{hint}</small>",

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import dataclasses
-import tomllib
+import typing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gradlens.core.fields import checked_table, read_toml
 from gradlens.core.names import as_arguments, as_number, unknown
 from gradlens.core.types import UserError
 
@@ -169,37 +170,19 @@ class TrainConfig:
 
 def read_config(file: Path, **given: Any) -> TrainConfig:
     """A preset's TOML file, with what is given in place of its keys."""
-    try:
-        found = tomllib.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"cannot read {file}: {error.strerror}; give a preset's TOML file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{file} is not TOML ({error}); write a line KEY = VALUE for each flag") from None
+    found = read_toml(file, "a preset's TOML file, a line KEY = VALUE for each flag")
     return make_config({**found, **given}, str(file))
 
 
 def make_config(values: dict[str, Any], source: str) -> TrainConfig:
     """A configuration from keys and values of a file or of flags."""
-    fields = {f.name: f for f in dataclasses.fields(TrainConfig)}
+    kinds = typing.get_type_hints(TrainConfig)
     for key in values:
-        if key not in fields:
-            raise UserError(unknown(f"key of {source}", key, fields))
+        if key not in kinds:
+            raise UserError(unknown(f"key of {source}", key, kinds))
     if "data" not in values:
         raise UserError("no data is given; give --data digits, or a folder with train and val below")
-    return TrainConfig(**{k: _typed(k, v, str(fields[k].type), source) for k, v in values.items()})
-
-
-def _typed(key: str, value: Any, kind: str, source: str) -> Any:
-    """A value of TOML in its field's type; a whole number may stand for a decimal one."""
-    if "Path" in kind and isinstance(value, str | Path):
-        return Path(value)
-    if "Triple" in kind and isinstance(value, list | tuple) and len(value) == 3:
-        return tuple(map(float, value))
-    plain: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (int, float), "None": (type(None),)}
-    wanted = tuple(t for name in kind.split(" | ") for t in plain.get(name, ()))
-    if isinstance(value, bool) or not isinstance(value, wanted):
-        raise UserError(f"{source}: {key} = {value!r}; wanted {kind.replace(' | None', '')}")
-    return value
+    return TrainConfig(**checked_table(source, values, kinds))
 
 
 def _check(fits: bool, name: str, value: Any, wanted: str) -> None:

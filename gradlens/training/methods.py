@@ -163,6 +163,8 @@ def _chosen(spec: str, known: dict[str, Callable]) -> Callable:
         raise UserError(unknown("method", name, [*PLACES, "trades"]))
     parameters = typed_parameters(known[name], text, f"method '{name}'")
     check_radius(parameters.get("eps", EPS))
+    if (steps := parameters.get("steps", 0)) < 0:
+        raise UserError(f"an attack of {steps} steps is none; give at least 1")
     return partial(known[name], **parameters)
 
 

@@ -204,6 +204,7 @@ def test_plugin_may_be_loaded_again(tmp_path):
         ("import nothing_of_that_name", "failed to import: ModuleNotFoundError"),
         ("def (", "failed to import: SyntaxError"),
         ("1 / 0", "failed to import: ZeroDivisionError"),
+        ("import sys; sys.exit(3)", "failed to import: SystemExit"),
         (
             "from gradlens.core.registry import edge_map\n@edge_map\ndef canny(images): ...",
             "edge map 'canny' is defined in",

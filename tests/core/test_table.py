@@ -17,7 +17,7 @@ from refusals import refused
 
 import gradlens
 from gradlens import Table
-from gradlens.core.table import LATEX
+from gradlens.core.text import LATEX
 
 EVIL = ["<script>alert(1)</script>", "=HYPERLINK(1)", "+1", "-1", "@x", "a|b", "*b* `c`", r"\input{x} & 5% $ #_{}~^"]
 
@@ -160,7 +160,7 @@ def test_names_from_files_stay_text_in_every_form(tmp_path):
     table = Table(pd.DataFrame({"name": names, "value": names}), EVIL[0], (EVIL[0],))
     page = Cells(table.to_html())
     assert "script" not in page.tags
-    assert [row[0] for row in page.rows[1:]] == names
+    assert [row[0] for row in page.rows[1:]] == [*EVIL, "two lines"]
     rows = [line for line in table.to_markdown().splitlines() if line.startswith("|")]
     assert len(rows) == 2 + len(names)
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in rows} == {3}

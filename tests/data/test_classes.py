@@ -51,9 +51,12 @@ def test_a_class_map_is_written_in_any_way(name, tmp_path):
         ("a.txt", "cat 1\ndog 99999999\n", ["dog 99999999", "999,999"]),
         ("a.json", '{"cat": -1}', ["cat -1"]),
         ("a.json", "{}", ["no class"]),
-        ("a.json", "{", ["no class map", "JSON"]),
-        ("a.json", "3", ["no class map", "JSON"]),
-        ("a.json", '{"cat": "x"}', ["no class map"]),
+        ("a.json", "{", ["not JSON", "class map"]),
+        ("a.json", "3", ["= 3", "class map"]),
+        ("a.json", '{"cat": "x"}', ["cat = 'x'", "whole number"]),
+        ("a.json", '{"cat": 1.5}', ["cat = 1.5", "whole number"]),
+        ("a.json", '{"cat": true}', ["cat = True", "whole number"]),
+        ("a.json", "[" * 100_000, ["nested too deep"]),
     ],
 )
 def test_a_class_map_that_does_not_fit_is_refused(name, content, words, tmp_path):

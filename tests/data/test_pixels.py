@@ -93,6 +93,7 @@ def test_an_error_that_says_nothing_is_reported_by_its_type(tmp_path, monkeypatc
     def fail(path):
         raise OSError
 
+    (tmp_path / "a.png").touch()
     monkeypatch.setattr(Image, "open", fail)
     with pytest.raises(UnreadableError, match=r"a\.png: OSError"):
         open_image(tmp_path / "a.png")
@@ -204,3 +205,21 @@ def test_a_path_a_picture_and_an_array_are_the_same_pixels(tmp_path):
     (tmp_path / "c.png").write_bytes(b"no")
     with refused("cannot read", "c.png"):
         to_tensor(tmp_path / "c.png")
+
+
+@pytest.mark.parametrize("crop_mode", ["center", "squash", "border"])
+@pytest.mark.parametrize("size", [(300, 200), (31, 97)])
+def test_a_pictures_scaled_size_is_what_timms_transform_makes(size, crop_mode):
+    """At most, since timm rounds down."""
+    from gradlens.data._pixels import scaled_size
+
+    how = Preprocess(64, crop_pct=0.8, crop_mode=crop_mode)
+    width, height = image_transform(how).transforms[1].transforms[0](Image.new("RGB", size)).size
+    most = scaled_size(size, how)
+    assert width <= most[0] + 1
+    assert height <= most[1] + 1
+
+
+def test_a_picture_that_scaling_would_make_huge_is_refused():
+    with pytest.raises(UnreadableError, match="scaled to"):
+        image_transform(Preprocess(224))(Image.new("RGB", (100_000, 1)))

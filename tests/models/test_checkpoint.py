@@ -131,10 +131,18 @@ def test_timms_arguments_state_the_preprocessing_too(tmp_path):
     assert (how.size, how.crop_pct, how.interpolation) == (96, 0.9, usual.interpolation)
 
 
-@pytest.mark.parametrize("wrong", [{"mean": "half"}, {"mean": 0.5}, {"model_kwargs": 3}, {"input_size": "wide"}])
-def test_arguments_that_are_not_understood_are_refused(wrong, tmp_path):
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"mean": "half"}, "mean = 'half'; wanted a list of numbers"),
+        ({"mean": 0.5}, "mean = 0.5; wanted a list of numbers"),
+        ({"model_kwargs": 3}, "arch_kwargs = 3; wanted a table"),
+        ({"input_size": "wide"}, "describes itself"),
+    ],
+)
+def test_arguments_that_are_not_understood_are_refused(wrong, said, tmp_path):
     torch.save({"state_dict": RAW.state_dict(), "args": argparse.Namespace(**wrong)}, tmp_path / "w")
-    with refused("describes itself"):
+    with refused(said):
         load_model(tmp_path / "w", **WITH_ALL)
 
 

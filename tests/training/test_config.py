@@ -28,8 +28,8 @@ def test_flags_go_before_the_file_even_where_they_say_the_default(tmp_path, caps
     [
         ("data = ", "is not TOML"),
         ('data = "digits"\nepoch = 3', "unknown key of"),
-        ('data = "digits"\narch = "resnet50"\nepochs = "3"', "epochs = '3'; wanted int"),
-        ('data = "digits"\narch = "resnet50"\nclip = true', "clip = True; wanted float"),
+        ('data = "digits"\narch = "resnet50"\nepochs = "3"', "epochs = '3'; wanted a whole number"),
+        ('data = "digits"\narch = "resnet50"\nclip = true', "clip = True; wanted a number"),
         ('arch = "resnet50"', "no data is given"),
     ],
 )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from tyro.conf import arg
 
 from gradlens.cli.options import Common, DataOptions, ModelsOptions, Out, check_labels, run_folders
+from gradlens.cli.terminal import say
 from gradlens.core.names import split_specs
 from gradlens.core.registry import command
 from gradlens.core.types import UserError
@@ -79,7 +80,7 @@ class Analyze(Common, ModelsOptions, DataOptions):
         )
         print_runs(runs, folders)
         if fixed:
-            print(f"protocol {fixed.name}: {fixed.source}. Not stated there: {fixed.unstated}.")
+            say(f"protocol {fixed.name}: {fixed.source}. Not stated there: {fixed.unstated}.")
         return {"runs": [{"folder": str(f), **r.summary} for f, r in zip(folders, runs, strict=True)]}
 
     def _settings(self) -> Settings:
@@ -110,7 +111,7 @@ class Analyze(Common, ModelsOptions, DataOptions):
             if is_control(model.card):
                 raise UserError(f"--control makes twins of trained models, and {label} is untrained; leave one out")
             found += [(f"{label}-{self.control}", twin) for twin in controls(model, self.control, self.seed)]
-            print(f"{label}: a twin beside it, from one decode of the images; {_cost(model)}")
+            say(f"{label}: a twin beside it, from one decode of the images; {_cost(model)}")
         return check_labels(found)
 
 
@@ -122,9 +123,9 @@ def _cost(model: Classifier) -> str:
 
 def _announce(fixed: Protocol, data: Data, models: Iterable[Classifier]) -> None:
     """What a protocol fixes, what it replaces, and where this run departs from it."""
-    print(f"protocol {fixed.name} fixes {fixed.terms}")
+    say(f"protocol {fixed.name} fixes {fixed.terms}")
     replaced = [m.card.name for m in models if m.card.preprocess not in (None, fixed.preprocess)]
     if replaced:
-        print(f"   in place of the own preprocessing of {', '.join(replaced)}")
+        say(f"   in place of the own preprocessing of {', '.join(replaced)}")
     for deviation in fixed.deviations(data):
-        print(f"   departs from it: {deviation}")
+        say(f"   departs from it: {deviation}")

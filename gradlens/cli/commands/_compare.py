@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from tyro.conf import Positional, arg
 
 from gradlens.cli.options import Common
+from gradlens.cli.terminal import say
 from gradlens.core.names import as_number
 from gradlens.core.registry import command
 from gradlens.core.types import UserError
@@ -50,7 +51,7 @@ class Compare(Common):
         table = self._compared()
         table.show()
         if self.out:
-            print(f"wrote {table.save(self.out)}")
+            say(f"wrote {table.save(self.out)}")
         return table.as_json()
 
     def _compared(self) -> Table:

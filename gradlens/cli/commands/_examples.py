@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from tyro.conf import arg
 
 from gradlens.cli.options import Common, DataOptions, ModelsOptions, indices, run_folders
+from gradlens.cli.terminal import say
 from gradlens.core.registry import command
 
 
@@ -33,6 +34,6 @@ class Examples(Common, ModelsOptions, DataOptions):
         settings = Settings(examples=len(chosen))
         measures = "sample_asymmetry,edge_concentration"
         analyze_all([load() for load in models.values()], data, measures, folders, settings, progress=False)
-        print(f"kept {len(chosen)} images of {data.name}; draw them with")
-        print(f"  gradlens figure gradient_gallery {' '.join(map(str, folders))} -o gallery.pdf")
+        say(f"kept {len(chosen)} images of {data.name}; draw them with")
+        say(f"  gradlens figure gradient_gallery {' '.join(map(str, folders))} -o gallery.pdf")
         return {"folders": [str(f) for f in folders], "images": chosen}

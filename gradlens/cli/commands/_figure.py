@@ -9,9 +9,11 @@ from typing import Annotated, Any
 from tyro.conf import Positional, arg
 
 from gradlens.cli.options import Common
+from gradlens.cli.terminal import say
 from gradlens.core.names import parse_spec
 from gradlens.core.registry import command
 from gradlens.core.registry import figure as figures
+from gradlens.core.text import csv
 from gradlens.core.types import UserError
 
 
@@ -69,12 +71,12 @@ class Figure(Common):
         drawn = draw(self.name, runs, **look, **({"scale": "shared"} if self.shared_scale else {}))
         written = {"figure": save(drawn, self.out, runs)}
         if self.data:
-            written["data"] = _write(self.data, numbers(drawn).to_csv(index=False))
+            written["data"] = _write(self.data, csv(numbers(drawn)))
         if self.caption:
             text = caption(drawn, runs, self.where)
-            print(text)
+            say(text)
             written["caption"] = _write(self.out.with_suffix(".txt"), f"{text}\n")
-        print(f"wrote {', '.join(map(str, written.values()))}")
+        say(f"wrote {', '.join(map(str, written.values()))}")
         return {what: str(file) for what, file in written.items()}
 
     def _runs(self) -> list[Any]:
@@ -93,7 +95,7 @@ class Figure(Common):
         check_kind(name, method, given)
         runs = [run for run in given if isinstance(run, Run)]
         for note in check_comparable(runs) if runs else ():
-            print(f"note: {note}")
+            say(f"note: {note}")
         if not self.models:
             return given
         entries = read_manifest(self.models)
@@ -110,11 +112,8 @@ def _split(names: str | None) -> list[str] | None:
 
 
 def _write(file: Path, text: str) -> Path:
-    from gradlens.core.files import write_atomically
+    from gradlens.core.files import make_folder, write_atomically
 
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot write {file}: {error.strerror}; choose another output") from None
+    make_folder(file.parent)
     write_atomically(file, lambda stream: stream.write(text.encode()))
     return file

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from tyro.conf import Positional, arg
 
 from gradlens.cli.options import Common
+from gradlens.cli.terminal import say
 from gradlens.core.registry import command
 from gradlens.core.types import UserError
 
@@ -39,7 +40,7 @@ class Report(Common):
         out = self.out or (self.runs[0] / "report.html" if len(runs) == 1 else Path("report.html"))
         folders = {run.label: folder for run, folder in runs}
         file = write_report([run for run, _ in runs], out, folders=folders)
-        print(f"wrote {file} ({file.stat().st_size / 1e6:.1f} MB); open it in a browser")
+        say(f"wrote {file} ({file.stat().st_size / 1e6:.1f} MB); open it in a browser")
         return {"report": str(file)}
 
     def _loaded(self) -> list[tuple[Run, Path]]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 from tyro.conf import UseAppendAction, arg
 
 from gradlens.cli.options import Common
+from gradlens.cli.terminal import say
 from gradlens.core.registry import command
 from gradlens.training.config import TrainConfig, make_config, read_config
 
@@ -84,11 +85,11 @@ def _print(settings: list[Setting], best: Setting) -> None:
         for seed, result in setting.results.items():
             last = {**result.history[-1], **result.test}
             scores = ", ".join(f"{k} {v:.1%}" for k, v in last.items() if k.startswith(("train_", "val_", "test_")))
-            print(f"{what or result.checkpoint.parent.name}, seed {seed}: {scores}; wrote {result.checkpoint}")
+            say(f"{what or result.checkpoint.parent.name}, seed {seed}: {scores}; wrote {result.checkpoint}")
         for seed, why in setting.diverged.items():
-            print(f"{what}, seed {seed}: {why}")
+            say(f"{what}, seed {seed}: {why}")
     if len(settings) > 1:
-        print(f"best on val: {', '.join(f'{k}={v}' for k, v in best.changed.items())}, {best.score:.1%}")
+        say(f"best on val: {', '.join(f'{k}={v}' for k, v in best.changed.items())}, {best.score:.1%}")
 
 
 def _plain(setting: Setting) -> dict[str, Any]:

@@ -33,6 +33,8 @@ def pgd(
     if restarts != 1 and not (restarts > 1 and random_start and keep_worst):
         raise UserError(f"restarts={restarts} of pgd; wanted 1, or more with random_start=true and keep_worst=true")
     ball = Ball(image, norm, eps)
+    if steps < 0:
+        raise UserError(f"an attack of {steps} steps is none; give at least 1")
     size = 2.5 * ball.eps / max(steps, 1) if step_size is None else step_size
     current, worst = image, _Worst(image, evaluate.value(image) if keep_worst else None)
     for restart in range(restarts):
