@@ -93,7 +93,9 @@ class Checkpoint:
         if found is None:
             if any(key.startswith(f"{asked}.") for key in self.weights.bare.state):
                 return self.main
-            raise UserError(unknown(f"weights in {self.path}:", asked, ["auto", *self.sets]))
+            raise UserError(
+                unknown(f"weights in {self.path}:", asked, ["auto", "raw", "ema", "random", *filter(None, self.sets)])
+            )
         if not found:
             held = ", ".join(f"{key or 'its own'} ({kind})" for key, kind in kinds.items())
             raise UserError(f"{self.path} holds no {asked} weights, but {held}; use --weights auto")
