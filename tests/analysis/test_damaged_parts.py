@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from agreement import assert_same
 from measured import measure
+from refusals import refused
 
-from gradlens import Interrupted, UserError
+from gradlens import Interrupted
 from gradlens.analysis.analysis import Session
 from gradlens.stats.tallies import PerClass
 
@@ -117,12 +118,11 @@ def test_a_damaged_part_changes_no_number(unfinished, whole, tmp_path, caplog, p
     WAYS[way](files[part], files)
     damaged = [f.read_bytes() if f.exists() else None for f in files] != before
     with caplog.at_level(logging.WARNING, "gradlens"):
-        try:
-            resumed = measure(out=tmp_path / "s0", resume=True, **OPTIONS)
-        except UserError as error:
-            assert files[part].name == "contract.json" and damaged
-            assert "\n" not in str(error) and str(tmp_path / "s0") in str(error)
+        if damaged and files[part].name == "contract.json":
+            with refused(str(tmp_path / "s0")):
+                measure(out=tmp_path / "s0", resume=True, **OPTIONS)
             return
+        resumed = measure(out=tmp_path / "s0", resume=True, **OPTIONS)
     assert_same(resumed, whole)
     said = [record.getMessage() for record in caplog.records if "measured again" in record.getMessage()]
     assert len(said) == (damaged and files[part].name != "contract.json")
