@@ -60,8 +60,9 @@ def killed(work, check, folder, longest):
 @pytest.mark.slow
 def test_an_analysis_that_is_killed_thirty_times(tmp_path, monkeypatch):
     options = {"analyzers": "sample_asymmetry,class_selectivity", "batch_size": 4, "limit": 40, "examples": 2}
-    began = time.monotonic()
     whole = measure(**options)
+    began = time.monotonic()
+    measure(**options)
     seconds = time.monotonic() - began
     monkeypatch.setattr("gradlens.analysis.loop.FLUSH_SECONDS", -1)
 
@@ -79,8 +80,9 @@ def test_an_analysis_that_is_killed_thirty_times(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_a_training_that_is_killed_thirty_times(tmp_path):
     given = {"epochs": 4, "ema": 0.9, "radius": 0}
-    began = time.monotonic()
     whole = train(config(tmp_path, out=tmp_path / "whole", **given))
+    began = time.monotonic()
+    train(config(tmp_path, out=tmp_path / "twice", **given))
     seconds = time.monotonic() - began
 
     def check(out):

@@ -33,9 +33,8 @@ class MinimalEps(Analyzer):
     The attacks: PGD on the margin, PGD on cross-entropy with restarts (each of ``steps`` steps), Square
     with ``queries`` queries. ``eps_min``, in pixels of [0, 1]: 0 where the image is wrong unattacked, its
     grid's top where nothing breaks it, missing without a prediction. ``broken_by``: 0 no attack needed,
-    1 margin, 2 cross-entropy, 3 Square (which comes last, so gradients had failed), 4 only at ``large``,
-    5 not even there.
-    ``more_steps``: 1 withstood, 2 broke under twice the steps just below its ``eps_min``; 0 not among
+    1 margin, 2 cross-entropy, 3 Square (which comes last, so gradients had failed), 4 only at ``large``, 5 not
+    even there. ``more_steps``: 1 withstood, 2 broke under twice the steps just below its ``eps_min``; 0 not among
     the ``checked`` share of images, or not to be checked since it breaks at the grid's first ε.
 
     The mean of ``eps_min`` is the area under accuracy over ε, ``Σ_k (ε_k − ε_{k−1}) acc(ε_{k−1})`` with

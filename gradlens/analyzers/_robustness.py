@@ -26,10 +26,11 @@ class Robustness(Analyzer):
     """Which images keep their label under an attack.
 
     ``robust[pgd10,linf,4/255]``: 1 where the model gives the image its label and still does after the
-    attack, else 0; a clean mistake is not robust, and without a prediction it is missing. The column's
-    name always holds attack, steps, norm and eps, so several radii are several columns of one run.
-    attack: any registered one. eps is in pixels of [0, 1]. The attack raises the loss; its random
-    numbers belong to the run's seed and the image.
+    attack, else 0; a clean mistake is not robust, and without a prediction it is missing.
+    The column's name always holds attack, steps, norm
+    and eps, so several radii are several columns of one run. attack: any registered one. eps is in
+    pixels of [0, 1]. The attack raises the loss; its random numbers belong to the run's seed and the
+    image.
 
     ``robust_accuracy[…]`` is in percent, with Wilson's interval. One attack bounds robustness from
     above: a gradient that is hard to follow looks like a robust model. Source: Madry et al. 2018.

@@ -55,12 +55,13 @@ def read_run(folder: Path, allow_edited: bool = False) -> dict[str, Any]:
     if not (folder / "run.json").exists():
         state = "is an unfinished run; go on with --resume" if (folder / "parts").exists() else "holds no run"
         raise UserError(f"{folder} {state}" + ("" if "unfinished" in state else "; give the folder of an analysis"))
-    changed: list[str] = []
+    where = folder / "run.json"
     try:
         provenance = _read_json(folder / "run.json")
         written = _check_format(folder, provenance)
         hashes = provenance.pop("sha256", {})
         changed = _changed(folder, hashes, provenance)
+        where = folder / changed[0] if changed else folder
         del provenance["format"]
         parts = {
             "samples": pd.read_parquet(folder / "samples.parquet"),
@@ -72,12 +73,11 @@ def read_run(folder: Path, allow_edited: bool = False) -> dict[str, Any]:
     except UserError:
         raise
     except Exception as error:
-        where = folder / changed[0] if changed else folder
         why = " ".join(f"{type(error).__name__}: {error}".split())
         raise UserError(f"{where} is damaged ({why}); analyze again") from None
     if changed and not allow_edited:
         raise UserError(
-            f"{folder / changed[0]} was changed after the run was measured; analyze again, or read it all the same "
+            f"{where} was changed after the run was measured; analyze again, or read it all the same "
             "with --allow-edited (in Python allow_edited=True)"
         )
     if changed:

@@ -118,7 +118,7 @@ def test_a_damaged_part_changes_no_number(unfinished, whole, tmp_path, caplog, p
     WAYS[way](files[part], files)
     damaged = [f.read_bytes() if f.exists() else None for f in files] != before
     with caplog.at_level(logging.WARNING, "gradlens"):
-        if files[part].name == "contract.json" and damaged:
+        if damaged and files[part].name == "contract.json":
             with refused(str(tmp_path / "s0")):
                 measure(out=tmp_path / "s0", resume=True, **OPTIONS)
             return

@@ -52,8 +52,11 @@ def test_an_edited_file_is_named_and_refused(run, name, capsys):
     edit(run / name)
     with refused(str(run / name), "changed after", "allow_edited"):
         Run.load(run)
-    drawn = ["figure", "gradient_norm_distribution", "-o", str(run / "f.png")]
-    for words in (drawn, ["compare", str(run)], ["report"]):
+    for words in (
+        ["figure", "gradient_norm_distribution", "-o", str(run / "f.png")],
+        ["compare", str(run)],
+        ["report"],
+    ):
         assert main([*words, str(run)]) == 2
         assert str(run / name) in capsys.readouterr().err
 
