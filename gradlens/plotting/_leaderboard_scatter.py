@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import re
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,8 +15,8 @@ from numpy.typing import NDArray
 from gradlens.core.names import unknown
 from gradlens.core.registry import figure
 from gradlens.core.types import UserError
-from gradlens.plotting.panels import footnote, is_wide, legend, one_panel, record
-from gradlens.plotting.style import COLORS, MUTED, looks
+from gradlens.plotting.panels import CHARACTERS, cell_width, footnote, is_wide, legend, one_panel, record
+from gradlens.plotting.style import COLORS, MUTED, enlarged, looks
 from gradlens.plotting.style import points as points_of
 from gradlens.runs.record import Run
 from gradlens.stats.association import FEWEST_FAMILIES, FEWEST_MODELS, family_bootstrap, spearman, spearman_within
@@ -98,7 +99,8 @@ def _finish(own: Figure | None, ax: Axes, titles: Sequence[str], points: NDArray
         ax.set_xscale("log")
     ax.set(xlabel=titles[0], ylabel=titles[1])
     ax.margins(0.12)
-    ax.set_title(_correlation(x, y, families), fontsize=points_of(7), loc="left")
+    title = textwrap.fill(_correlation(x, y, families), int(CHARACTERS * (cell_width(ax) - 0.4) / enlarged()))
+    ax.set_title(title, fontsize=points_of(7), loc="left")
     if len(set(families)) > 1:
         legend(own, ax, _shapes(ax), **({"title": "family", "alignment": "left"} if is_wide() else {}))
 
