@@ -139,7 +139,7 @@ def draw_groups(ax: Axes, groups: Sequence[Group], scale: Scale, others: Sequenc
         if len(other.values):
             _shape(ax, other, scale, "", color="0.8", lw=0.5)
     for k, group in enumerate(groups):
-        look = {"color": group.color, "ls": group.style}
+        look: dict[str, Any] = {"color": group.color, "ls": group.style}
         if not len(group.values):
             ax.plot([], [], label=group.name, **look)
             continue

@@ -4,6 +4,7 @@ import math
 import re
 import textwrap
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -110,7 +111,7 @@ def _shapes(ax: Axes) -> list[Line2D]:
     marks: dict[str, list[Line2D]] = {}
     for line in ax.lines:
         marks.setdefault(str(line.get_label()), []).append(line)
-    look = {"ls": "", "color": MUTED, "mew": 0, "ms": 4.5}
+    look: dict[str, Any] = {"ls": "", "color": MUTED, "mew": 0, "ms": 4.5}
     return [
         line if not more else Line2D([], [], marker=line.get_marker(), label=family, **look)
         for family, (line, *more) in marks.items()
