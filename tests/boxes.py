@@ -54,12 +54,9 @@ def _unseen(ax: Axes) -> Iterator[Text]:
     if not ax.get_visible():
         yield from ax.findobj(Text)
     for axis in (ax.xaxis, ax.yaxis, *(child.xaxis for child in ax.child_axes)):
-        low, high = sorted(axis.get_view_interval())
-        margin = 1e-6 * (high - low)
+        scale = axis.get_transform().transform
+        low, high = sorted(scale(np.asarray(axis.get_view_interval())))
         for tick in [*axis.get_major_ticks(), *axis.get_minor_ticks()]:
-            beyond = not low - margin <= tick.get_loc() <= high + margin
-            yield from (
-                label
-                for label in (tick.label1, tick.label2)
-                if beyond or not axis.get_visible() or not ax.axison or not label.get_visible()
-            )
+            inside = low - 1e-6 * (high - low) <= scale(np.asarray([tick.get_loc()]))[0] <= high + 1e-6 * (high - low)
+            drawn = inside and axis.get_visible() and ax.axison
+            yield from (label for label in (tick.label1, tick.label2) if not drawn or not label.get_visible())

@@ -10,8 +10,18 @@ from gradlens.core.names import Name
 from gradlens.core.registry import figure
 from gradlens.core.types import UserError
 from gradlens.plotting._gradient_norm_distribution import NORMS
-from gradlens.plotting.panels import few_ticks, footnote, interval, is_wide, legend, need_columns, one_panel
-from gradlens.plotting.style import looks
+from gradlens.plotting.panels import (
+    cell_width,
+    few_ticks,
+    fitted,
+    footnote,
+    interval,
+    is_wide,
+    legend,
+    need_columns,
+    one_panel,
+)
+from gradlens.plotting.style import enlarged, looks
 from gradlens.runs.record import Run
 from gradlens.stats.intervals import quantile_interval
 
@@ -41,8 +51,10 @@ def conditional_medians(runs: Sequence[Run], ax: Axes | None = None, column: str
         raise UserError(f"no image has a finite {column}; see gradient_flag")
     ax.set_yticks(np.arange(len(names)), [f"{name} ({_count(groups, name)})" for name in names])
     which = f"\nrobust: {_attack(attacks[0])}" if len(attacks) == 1 else ""
-    label = f"median {NORMS.get(column, column)}{' ' if is_wide() else chr(10)}(nats per unit pixel){which}"
-    ax.set(xscale="log", xlabel=label, ylim=(len(names) - 0.5, -0.5))
+    label = fitted(f"median {NORMS.get(column, column)} (nats per unit pixel)", cell_width(ax) - 1.2 * enlarged())
+    # In a narrow column there is more room below the names than below the panel.
+    ax.set_xlabel(label + which, loc="center" if is_wide() else "right")
+    ax.set(xscale="log", ylim=(len(names) - 0.5, -0.5))
     few_ticks(ax)
     if len(runs) > 1:
         legend(own, ax, ax.lines)

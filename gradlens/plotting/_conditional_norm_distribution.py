@@ -18,7 +18,7 @@ from gradlens.plotting._gradient_norm_distribution import (
     note_of,
     scale_of,
 )
-from gradlens.plotting.panels import MOST_IN_ONE, footnote, is_wide, legend_above, need_columns, new_figure
+from gradlens.plotting.panels import MOST_IN_ONE, fitted, footnote, is_wide, legend_above, need_columns, new_figure
 from gradlens.plotting.style import enlarged, looks, points
 from gradlens.runs.record import Run
 
@@ -51,7 +51,9 @@ def conditional_norm_distribution(runs: Sequence[Run], column: str = "l1") -> Fi
             ax.set_ylabel(runs[k // len(CONDITIONS)].label)
     if not apart:
         axes[len(axes) // 2, 0].set_ylabel(SHARE)
-    axes[-1, axes.shape[1] // 2].set_xlabel(f"{NORMS.get(column, column)} of the loss gradient {UNIT}")
+    axes[-1, axes.shape[1] // 2].set_xlabel(
+        fitted(f"{NORMS.get(column, column)} of the loss gradient {UNIT}", drawn.get_figwidth() - 0.2)
+    )
     if not apart:
         shown = zip(runs, looks(runs), strict=True)
         legend_above(drawn, [Line2D([], [], color=look.color, label=run.label) for run, look in shown])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -13,10 +14,10 @@ from matplotlib.patches import Patch
 from gradlens.core.registry import figure
 from gradlens.core.types import UserError
 from gradlens.plotting.panels import (
+    CHARACTERS,
     curve,
     footnote,
     interval,
-    is_wide,
     legend,
     need_array,
     need_columns,
@@ -24,7 +25,7 @@ from gradlens.plotting.panels import (
     one_panel,
     record,
 )
-from gradlens.plotting.style import MUTED, looks, points
+from gradlens.plotting.style import MUTED, enlarged, looks, points
 from gradlens.runs.record import Run
 from gradlens.stats.intervals import mean_interval
 
@@ -40,7 +41,12 @@ HALVES = {"own edges": ("", -0.12), "null: others' edges": ("_null", 0.12)}
 NULL = "0.82"
 # Inches of a model's row, at least so many rows, and of the axis below.
 ROW, FEWEST, REST = 0.42, 2, 0.5
-NOTE = "marks: means, of two images or more with 95 % intervals; short lines: quartiles; dotted: no relation; null: edges of other classes"
+# Inches of a panel beside others.
+NARROWEST = 0.9
+NOTE = (
+    "marks: means, of two images or more with 95 % intervals; short lines: quartiles; dotted: no relation; "
+    "null: edges of other classes"
+)
 
 
 @figure
@@ -51,8 +57,8 @@ def edge_concentration(runs: Sequence[Run]) -> Figure:
     it is concentration on the image's own edges. Every half is as high as the others at its peak.
     """
     need_columns(runs, [f"{m}{tail}" for m in MEASURES for tail in ("", "_null")], "edge_concentration")
-    across = 4 if is_wide() else 2
-    height = ROW * max(FEWEST, len(runs)) + REST
+    across = _across([run.label for run in runs])
+    height = (ROW * max(FEWEST, len(runs)) + REST) * enlarged()
     drawn, axes = new_figure(len(MEASURES) // across, across, height=height, rest=0.5, sharey=True)
     for ax, column in zip(axes.flat, MEASURES, strict=True):
         draw_measure(ax, runs, column)
@@ -60,6 +66,12 @@ def edge_concentration(runs: Sequence[Run]) -> Figure:
     drawn.legend(handles=halves, loc="outside upper center", ncols=2)
     footnote(drawn, NOTE, runs)
     return drawn
+
+
+def _across(names: Sequence[str]) -> int:
+    """Panels beside each other, with the runs' names on their left, of which each has about an inch."""
+    room = mpl.rcParams["figure.figsize"][0] / enlarged() - max(map(len, names)) / CHARACTERS
+    return 4 if room >= 4 * NARROWEST else 2 if room >= 2 * NARROWEST else 1
 
 
 def draw_measure(ax: Axes, runs: Sequence[Run], column: str) -> None:

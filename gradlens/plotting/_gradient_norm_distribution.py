@@ -15,8 +15,10 @@ from gradlens.plotting.panels import (
     CHARACTERS,
     MOST_IN_ONE,
     a_panel_each,
+    cell_width,
     curve,
     few_ticks,
+    fitted,
     footnote,
     interval,
     mean_and_deviation,
@@ -92,9 +94,9 @@ def gradient_norm_distribution(
         return _a_panel_a_run(runs, groups, scale, norm)
     drawn, ax = one_panel(ax, rest=0.13 * (len(groups) - 1) * enlarged())
     draw_groups(ax, groups, scale)
-    ax.set(xlabel=f"{norm} of the loss gradient {UNIT}", ylabel=SHARE)
+    ax.set(xlabel=fitted(f"{norm} of the loss gradient {UNIT}", cell_width(ax) - 0.2), ylabel=SHARE)
     handles = ax.get_legend_handles_labels()[0]
-    room = ax.figure.get_figwidth() * CHARACTERS / enlarged() - 12  # type: ignore[union-attr]
+    room = cell_width(ax) * CHARACTERS / enlarged() - 12
     texts = [_broken(f"{group.name}: ", group.said, room) for group in groups]
     ax.legend(handles, texts, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2)
     footnote(drawn, note_of(groups, scale), runs)
@@ -137,7 +139,7 @@ def draw_groups(ax: Axes, groups: Sequence[Group], scale: Scale, others: Sequenc
         if len(other.values):
             _shape(ax, other, scale, "", color="0.8", lw=0.5)
     for k, group in enumerate(groups):
-        look = {"color": group.color, "ls": group.style}
+        look: dict[str, Any] = {"color": group.color, "ls": group.style}
         if not len(group.values):
             ax.plot([], [], label=group.name, **look)
             continue

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import math
 import re
+import textwrap
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -14,8 +16,8 @@ from numpy.typing import NDArray
 from gradlens.core.names import unknown
 from gradlens.core.registry import figure
 from gradlens.core.types import UserError
-from gradlens.plotting.panels import footnote, is_wide, legend, one_panel, record
-from gradlens.plotting.style import COLORS, MUTED, looks
+from gradlens.plotting.panels import CHARACTERS, cell_width, footnote, is_wide, legend, one_panel, record
+from gradlens.plotting.style import COLORS, MUTED, enlarged, looks
 from gradlens.plotting.style import points as points_of
 from gradlens.runs.record import Run
 from gradlens.stats.association import FEWEST_FAMILIES, FEWEST_MODELS, family_bootstrap, spearman, spearman_within
@@ -98,7 +100,8 @@ def _finish(own: Figure | None, ax: Axes, titles: Sequence[str], points: NDArray
         ax.set_xscale("log")
     ax.set(xlabel=titles[0], ylabel=titles[1])
     ax.margins(0.12)
-    ax.set_title(_correlation(x, y, families), fontsize=points_of(7), loc="left")
+    title = textwrap.fill(_correlation(x, y, families), int(CHARACTERS * (cell_width(ax) - 0.4) / enlarged()))
+    ax.set_title(title, fontsize=points_of(7), loc="left")
     if len(set(families)) > 1:
         legend(own, ax, _shapes(ax), **({"title": "family", "alignment": "left"} if is_wide() else {}))
 
@@ -108,7 +111,7 @@ def _shapes(ax: Axes) -> list[Line2D]:
     marks: dict[str, list[Line2D]] = {}
     for line in ax.lines:
         marks.setdefault(str(line.get_label()), []).append(line)
-    look = {"ls": "", "color": MUTED, "mew": 0, "ms": 4.5}
+    look: dict[str, Any] = {"ls": "", "color": MUTED, "mew": 0, "ms": 4.5}
     return [
         line if not more else Line2D([], [], marker=line.get_marker(), label=family, **look)
         for family, (line, *more) in marks.items()

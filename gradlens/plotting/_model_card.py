@@ -42,10 +42,8 @@ def model_card(runs: Sequence[Run], images: int = 6) -> Figure:
     rows = _rows(run, 2 if is_wide() else 1)
     told = 1 + min(ROWS, len(headline_rows(run)))
     # A table is as high as its lines.
-    heights = [
-        _height(run, images, width),
-        *(HEIGHTS[kind] * (told * enlarged() if kind == "table" else 1) for kind, _ in rows),
-    ]
+    heights = [_height(run, images, width)]
+    heights += [enlarged() * HEIGHTS[kind] * (told if kind == "table" else 1) for kind, _ in rows]
     drawn = Figure(figsize=(width, sum(heights) + 0.5), layout="constrained")
     grid = drawn.add_gridspec(len(heights), 1, height_ratios=heights)
     _gallery(drawn, grid[0], run, images)

@@ -73,8 +73,9 @@ def a_panel_each(
         return None, [ax]
     count = len(runs)
     full, usual = mpl.rcParams["figure.figsize"]
-    rows = -(-count // max(1, int(full // NARROWEST)))
+    rows = -(-count // max(1, int(full // (NARROWEST * enlarged()))))
     columns = -(-count // rows)
+    height, rest = height * enlarged(), rest * enlarged()
     # One row is as high as any other figure.
     row = height if rows > 1 else max(height, usual - rest)
     figure, axes = new_figure(rows, columns, height=row, rest=rest, sharex=True, sharey=True)
@@ -89,11 +90,14 @@ def outer_labels(axes: Sequence[Axes], xlabel: str, ylabel: str) -> None:
     """Label small multiples where they end: below the last of each column, left of the first of each row."""
     grid = axes[0].get_gridspec()
     columns = grid.ncols if grid else 1
-    # Beside its neighbour's, a long label needs a second line for its unit.
-    broken = xlabel.replace(" (", "\n(") if len(xlabel) * enlarged() > CHARACTERS * cell_width(axes[0]) else xlabel
     for k, ax in enumerate(axes):
-        ax.set_xlabel(broken if k >= len(axes) - columns else "")
+        ax.set_xlabel(fitted(xlabel, cell_width(axes[0])) if k >= len(axes) - columns else "")
         ax.set_ylabel(ylabel if k % columns == 0 else "")
+
+
+def fitted(label: str, inches: float) -> str:
+    """An axis' label with its unit on a second line, where one has no room for it."""
+    return label if len(label) * enlarged() <= CHARACTERS * inches else label.replace(" (", "\n(")
 
 
 def few_ticks(ax: Axes) -> None:

@@ -123,7 +123,7 @@ def picture(ax: Axes, pixels: NDArray, **options: Any) -> None:
 def corner(ax: Axes, text: str) -> None:
     """A small readable label in the lower left corner of a picture."""
     box = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "boxstyle": "square,pad=0.15"}
-    size = min(points(6), 100 * cell_width(ax) / max(len(text), 1))
+    size = min(points(6), 90 * cell_width(ax) / max(len(text), 1))
     ax.text(0.02, 0.03, text, transform=ax.transAxes, fontsize=size, va="bottom", ha="left", bbox=box, in_layout=False)
 
 

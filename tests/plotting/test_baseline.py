@@ -22,6 +22,7 @@ from PIL import Image
 
 from gradlens.core.registry import figure as figures
 from gradlens.plotting import draw, paper_style
+from gradlens.plotting.style import PLACES
 
 BASELINE = Path(__file__).parent / "baseline"
 TOLERANCE = 2.0
@@ -96,6 +97,8 @@ def test_text_does_not_count():
 if __name__ == "__main__":
     BASELINE.mkdir(exist_ok=True)
     for wanted in figures:
+        # A session of its own, as in a test.
+        PLACES.clear()
         target = BASELINE / f"{wanted}.png"
         if not target.exists():
             Image.fromarray(bare(draw(wanted, suited(wanted, 2)))).save(target, optimize=True)

@@ -4,11 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from drawables import a_history, a_run
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 from refusals import refused
 from synthetic import models, synthetic
 
 from gradlens import Run, UserError
-from gradlens.plotting import arrange, draw, numbers, save
+from gradlens.plotting import arrange, caption, draw, numbers, save
 from gradlens.plotting.style import COLORS, looks
 
 
@@ -112,3 +114,26 @@ def test_a_manifest_decides_colour_marker_and_order():
     first, *others = looks(shown)
     assert (first.color, first.marker) == (COLORS[2], "*")
     assert COLORS[2] not in {look.color for look in others}
+
+
+def test_a_figure_without_its_note_keeps_it_for_the_caption(runs):
+    with_note, without = (draw("edge_profile", runs, note=note) for note in (True, False))
+    assert without.get_figheight() < with_note.get_figheight()
+    assert caption(without, runs) == caption(with_note, runs)
+    without.draw_without_rendering()
+    assert all(text.get_text() != without.get_supxlabel() or not text.get_visible() for text in without.findobj(Text))
+
+
+def test_a_figures_height_is_the_callers(runs):
+    assert draw("conditional_medians", runs, height=3.5).get_figheight() == 3.5
+    with pytest.raises(UserError, match="height"):
+        draw("edge_profile", runs, height=-1)
+    with pytest.raises(UserError, match="height"):
+        draw("edge_profile", runs, height=2, ax=Figure().subplots())
+
+
+def test_a_baseline_has_one_colour_in_the_sweep_and_over_epochs():
+    plain, penalized = a_history("natural", penalty=None), a_history("weight=1")
+    both = [draw(name, [penalized, plain]).axes[0] for name in ("accuracy_over_epochs", "penalty_weight_sweep")]
+    colors = [{line.get_color() for line in ax.lines if line.get_label().startswith("natural")} for ax in both]
+    assert colors[0] == colors[1] == {COLORS[1]}

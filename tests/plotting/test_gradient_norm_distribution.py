@@ -3,7 +3,7 @@
 import matplotlib as mpl
 import numpy as np
 import pytest
-from drawables import a_run, drawn, texts
+from drawables import a_run, drawn, footnote, texts
 from synthetic import models, synthetic
 
 from gradlens import Run, UserError
@@ -30,9 +30,41 @@ def test_the_norm_distribution_draws_the_tables_numbers(runs):
         assert mean["text"].item() == f"{l1.mean():.3g} ± {l1.std(ddof=0):.3g}, n = 200"
 
 
-def test_few_images_fill_their_bins():
-    bins = [numbers(draw("gradient_norm_distribution", models(1, images=n))).query("kind == 'bin'") for n in (24, 2000)]
-    assert 4 <= len(bins[0]) <= 12 < len(bins[1]) <= MOST_BINS
+def test_few_images_are_a_smooth_curve_above_a_mark_each_and_many_are_bins():
+    run = models(1, images=24)[0]
+    few, many = (numbers(draw("gradient_norm_distribution", r)) for r in (run, models(1, images=2000)))
+    assert 12 < len(many[many["kind"] == "bin"]) <= MOST_BINS
+    assert not len(few[few["kind"] == "bin"])
+    np.testing.assert_allclose(few[few["kind"] == "scatter"]["x"], run.samples["l1"])
+    curve = few[few["kind"] == "line"]
+    np.testing.assert_allclose(curve["y"], heights(np.log10(run.samples["l1"]), np.log10(curve["x"])), atol=1e-9)
+    rising = np.sign(np.diff(curve["y"]))
+    assert (np.diff(rising) != 0).sum() <= 5, "no tooth for single images"
+
+
+def heights(sample, at):
+    """Scott's normal kernel density over its peak, from the definition."""
+    width = sample.std(ddof=1) * len(sample) ** -0.2
+    density = np.exp(-0.5 * ((np.asarray(at)[:, None] - np.asarray(sample)) / width) ** 2).sum(1)
+    return density / density.max()
+
+
+def test_a_single_image_has_no_deviation_and_no_interval_and_the_note_says_so():
+    figure = draw("gradient_norm_distribution", models(1, images=1))
+    (entry,) = figure.axes[0].get_legend().get_texts()
+    assert "±" not in entry.get_text()
+    assert entry.get_text().endswith("n = 1")
+    assert "no interval of a single image: natural" in footnote(figure)
+    assert numbers(figure).query("kind == 'interval'")[["low", "high"]].isna().all(axis=None)
+
+
+def test_an_interval_that_reaches_below_zero_is_not_drawn_and_said():
+    run = models(1, images=24)[0]
+    run.samples["l1"] = [1e4, *np.linspace(0.1, 1, 23)]
+    assert mean_interval(run.samples["l1"])[1] < 0
+    figure = draw("gradient_norm_distribution", run)
+    assert numbers(figure).query("kind == 'interval'")[["low", "high"]].isna().all(axis=None)
+    assert "reaches below 0: natural" in footnote(figure)
 
 
 def test_correct_and_wrong_are_drawn_apart(runs):

@@ -35,12 +35,8 @@ def test_the_card_shows_kept_images_above_their_gradients():
 
 def test_the_cards_sizes_are_told_apart_by_outcome():
     ax = next(ax for ax in drawn("model_card", a_run()).axes if ax.get_ylabel() == "images (peak = 1)")
-    outlines = {
-        one.get_label().split()[1]: one.get_linestyle()[0][1] for one in ax.collections if ":" in one.get_label()
-    }
-    assert set(outlines) == {"correct:", "wrong:"}
-    assert outlines["correct:"] is None
-    assert outlines["wrong:"] is not None
+    outlines = {one.get_label(): one.get_linestyle() for one in ax.lines if one.get_label().startswith("natural")}
+    assert outlines == {"natural, correct": "-", "natural, wrong": "--"}
 
 
 def test_a_panel_whose_numbers_are_missing_says_which_analyzer_measures_them():

@@ -8,6 +8,7 @@ from synthetic import models, synthetic
 
 from gradlens import Run, UserError
 from gradlens.plotting import draw, numbers
+from gradlens.plotting.pictures import class_names, class_of, common_examples
 
 
 @pytest.fixture(scope="module")
@@ -98,3 +99,21 @@ def test_perturbations_of_other_attacks_or_images_are_not_mixed():
 
 def test_the_perturbation_gallery_keeps_to_the_selected_images():
     assert len(drawn("perturbation_gallery", a_run().select("index != 0")).axes) == 4
+
+
+def test_a_gallery_shows_an_image_of_each_class_first():
+    run = synthetic("sorted", 0, kept=6)
+    kept = run.samples["index"].isin(run.examples["index"])
+    run.samples.loc[kept, "path"] = [f"{name}/{k}" for k, name in enumerate(("ant", "ant", "ant", "bee", "bee", "cat"))]
+    run.samples["label"] = run.samples["path"].str.startswith("bee").astype(int)
+    assert common_examples([run], 3) == [0, 9, 15]
+
+
+def test_classes_are_called_by_name_where_anything_names_them():
+    run = synthetic("named", 0)
+    assert class_names(run) == {0: "dog", 1: "cat"}
+    run.provenance["model"] = {"class_names": ["hound", "tiger"]}
+    assert class_of(run, 1) == "tiger"
+    bare = synthetic("bare", 0)
+    bare.samples["path"] = "val/x.png"
+    assert class_names(bare) == {}

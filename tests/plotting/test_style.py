@@ -94,3 +94,17 @@ def test_one_colour_given_to_two_models_leaves_them_other_lines():
 
 def test_channels_differ_without_their_colours():
     assert all(a != b for (_, a), (_, b) in itertools.combinations(CHANNELS.values(), 2))
+
+
+def test_labels_get_the_palettes_colours_in_the_order_in_which_they_were_first_given():
+    first, second, third = (synthetic(name, 0) for name in ("zebra", "ant", "cat"))
+    assert [look.color for look in looks([first, second])] == list(COLORS[:2])
+    assert [look.color for look in looks([third, second])] == [COLORS[2], COLORS[1]]
+
+
+def test_type_grows_in_proportion_and_marks_do_not():
+    with paper_style(font_size=12):
+        assert (mpl.rcParams["font.size"], mpl.rcParams["xtick.labelsize"]) == (12, 10.5)
+        assert mpl.rcParams["lines.markersize"] == 3.5
+    with pytest.raises(UserError, match="font size of 0"), paper_style(font_size=0):
+        pass

@@ -68,7 +68,8 @@ class Figure(Common):
         runs = arrange(self._runs(), _split(self.labels), _split(self.order), _split(self.select))
         look: dict[str, Any] = {"venue": self.venue, "columns": self.columns, "order": [run.label for run in runs]}
         look |= {"font_size": self.font_size, "height": self.height, "note": not self.no_note}
-        drawn = draw(self.name, runs, **look, **({"scale": "shared"} if self.shared_scale else {}))
+        look |= {"scale": "shared"} if self.shared_scale else {}
+        drawn = draw(self.name, runs, **look)
         written = {"figure": save(drawn, self.out, runs)}
         if self.data:
             written["data"] = _write(self.data, csv(numbers(drawn)))
