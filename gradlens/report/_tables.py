@@ -67,7 +67,11 @@ def with_names(rows: pd.DataFrame, run: Run) -> pd.DataFrame:
     """Rows of the run with the classes by name, or by number where the run does not know their names."""
     names = class_names(run)
     known = [column for column in ("label", "prediction") if names and column in rows]
-    return rows.assign(**{column: rows[column].map(lambda k: names.get(k, k)) for column in known})
+    found = {column: rows[column].map(names) for column in known}
+    if not (run.provenance.get("model") or {}).get("class_names"):
+        # Folders name only the classes that have an image.
+        found = {column: named.fillna(rows[column]) for column, named in found.items()}
+    return rows.assign(**found)
 
 
 def _is_number(values: pd.Series) -> bool:

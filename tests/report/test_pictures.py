@@ -40,7 +40,7 @@ def test_a_figure_that_breaks_is_named_and_costs_nothing_else(runs, monkeypatch)
 def test_pictures_are_those_of_the_gallery(runs):
     gradients = [run.examples["gradient"][0].astype(float) * run.examples["scale"][0] for run in runs]
     limit = max(np.quantile(np.abs(g), 0.99) for g in gradients)
-    drawn = draw("gradient_gallery", runs)
+    drawn = draw("gradient_gallery", runs, scale="shared")
     shown = [ax.images[0].get_array() for ax in drawn.axes if ax.images]
     for gradient in gradients:
         expected = in_gray(gradient.transpose(1, 2, 0), limit)

@@ -159,3 +159,15 @@ def test_an_output_that_cannot_be_written_is_refused(folders, tmp_path, capsys):
 
 def _set_format(file: Path, number: int) -> None:
     file.write_text(json.dumps({**json.loads(file.read_text()), "format": number}))
+
+
+def test_type_height_note_and_scale_are_flags(folders, tmp_path, capsys):
+    plain, small = tmp_path / "plain.svg", tmp_path / "small.svg"
+    assert main(["figure", "gradient_gallery", *folders, "-o", str(plain)]) == 0
+    flags = ["--no-note", "--font-size", "6", "--height", "2", "--shared-scale"]
+    assert main(["figure", "gradient_gallery", *folders, "-o", str(small), *flags]) == 0
+    assert "on its own scale" in " ".join(plain.read_text().split())
+    assert "gray is zero" not in small.read_text()
+    assert 'height="144pt"' in small.read_text()
+    capsys.readouterr()
+    assert "scale" in refused(capsys, "edge_profile", *folders, "-o", tmp_path / "x.pdf", "--shared-scale")
