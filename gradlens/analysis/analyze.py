@@ -97,8 +97,8 @@ def _runs(sessions: Sequence[Session], workers: int | None, progress: bool) -> l
     unfinished = [session for session in sessions if session.finished is None]
     _say_doubts(unfinished)
     for session in unfinished:
-        _say_inferred(session)
         session.open()
+        _say_inferred(session)
     for seen in dict.fromkeys(map(_images_of, unfinished)):
         _measure([s for s in unfinished if _images_of(s) == seen], workers, progress)
     # Every process's parts must be there before the first one merges them.

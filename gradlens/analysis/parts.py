@@ -86,7 +86,8 @@ class Parts:
         self._mine.append(batch)
         self.failures.update(failures)
         if rows is not None:
-            self._rows.append(rows.assign(batch=batch))
+            # Not assign, which pandas warns of beyond a hundred columns.
+            self._rows.append(pd.concat([rows, pd.Series(batch, rows.index, name="batch")], axis=1))
 
     def flush(self, tallies: Tallies) -> None:
         """Put what is finished on the disk; a no-op in memory or when nothing is new."""

@@ -34,6 +34,8 @@ def assemble(
     examples: dict[str, Any],
 ) -> Run:
     """One row an image with its path; each analyzer's numbers under its own suffix; means of the plain columns."""
+    # A block for each type: of a hundred blocks pandas warns with each column more.
+    samples = samples.copy()
     samples.insert(1, "path", [readable(data.path(i)) for i in samples["index"]])
     if data.labelled:
         samples = samples.astype({c: bool for c in ("correct", "correct_valid") if c in samples})

@@ -38,7 +38,7 @@ def write_run(
     write_atomically(out / "arrays.npz", lambda f: _write_arrays(f, arrays))
     make_folder(out / "examples")
     write_atomically(out / "examples" / "loss.npz", lambda f: _write_arrays(f, examples))
-    table = csv(pd.DataFrame([summary]))
+    table = csv(pd.DataFrame([summary], dtype=object))
     write_atomically(out / "summary.csv", lambda f: f.write(table.encode(errors="backslashreplace")))
     _write_json(out / "summary.json", summary)
     fields = json.loads(json_bytes({"format": FORMAT, **provenance}, _plain))

@@ -24,7 +24,7 @@ MISTAKES = {
     "analyze good.pt --arch resnet1 --data digits": ["resnet18"],
     "analyze good.pt --num-classes 7 --data digits": ["(10, 1024)", "(7, 1024)"],
     "analyze good.pt --weights ema --data digits": ["no ema weights"],
-    "analyze good.pt --weights best --data digits": ["unknown weights 'best'"],
+    "analyze good.pt --weights best --data digits": ["unknown weights in good.pt: 'best'"],
     "analyze good.pt --activation gleu --data digits": ["gelu"],
     "analyze builders.py:bare --data digits": ["--mean"],
     "analyze builders.py:two_outputs --normalized --data digits": ["tuple", "logits (B, K)"],

@@ -214,7 +214,7 @@ def test_a_pictures_scaled_size_is_what_timms_transform_makes(size, crop_mode):
     from gradlens.data._pixels import scaled_size
 
     how = Preprocess(64, crop_pct=0.8, crop_mode=crop_mode)
-    width, height = image_transform(how).transforms[1].transforms[0](Image.new("RGB", size)).size
+    width, height = image_transform(how).transforms[2].transforms[0](Image.new("RGB", size)).size
     most = scaled_size(size, how)
     assert width <= most[0] + 1
     assert height <= most[1] + 1

@@ -21,10 +21,11 @@ def _without(name):
     return change
 
 
-def _edited(name, change):
+def _edited(name, *changes):
     def edit(folder):
         content = json.loads((folder / name).read_text())
-        change(content)
+        for change in changes:
+            change(content)
         (folder / name).write_text(json.dumps(content))
 
     return edit
@@ -40,8 +41,11 @@ DAMAGE = {
     "without samples": (_without("samples.parquet"), "damaged"),
     "of another version": (_edited("run.json", lambda c: c.update(format=99)), "another version"),
     "edited numbers": (_edited("summary.json", lambda c: c.update(l1_mean=0)), "changed"),
-    "edited readings": (_edited("run.json", lambda c: c.update(readings=[["a"]])), "readings"),
-    "edited model": (_edited("run.json", lambda c: c.update(model="resnet")), "'model' in run.json is a str"),
+    "edited readings": (_edited("run.json", _unguarded, lambda c: c.update(readings=[["a"]])), "readings"),
+    "edited model": (
+        _edited("run.json", _unguarded, lambda c: c.update(model="resnet")),
+        "'model' in run.json is a str",
+    ),
 }
 
 
