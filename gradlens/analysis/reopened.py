@@ -71,7 +71,7 @@ def _data_of(run: Run) -> Data:
     if run.data is None:
         run.data = _data(run.provenance)
     elif run.data.preprocess is None:
-        run.data = run.data.bind(_preprocess(run.provenance))
+        run.data = run.data.bind(_preprocess(run.provenance), len(run.provenance["mean"]))
     return run.data
 
 

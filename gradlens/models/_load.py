@@ -124,7 +124,7 @@ def load_model(
         "activation": _activation(asked, checkpoint, built, used),
         "mean": Stated(normalisation.value.mean, normalisation.rank, normalisation.where),
         "std": Stated(normalisation.value.std, normalisation.rank, normalisation.where),
-        "num_classes": stated.get("num_classes") or by_default(classes, built.maker),
+        "num_classes": stated.get("num_classes") or built.own(classes),
         **parts,
     }
     if checkpoint and checkpoint.class_names:
@@ -162,7 +162,7 @@ def _built(asked: _Asked, kind: str, seed: int | None) -> tuple[Built, Checkpoin
         if kind == "random":
             raise UserError("a module comes with its weights; give an architecture by name to have random ones")
         name = type(asked.spec).__name__
-        return Built(asked.spec, name, maker="the module's own"), None, name, {"architecture": by_user(name)}
+        return Built(asked.spec, name), None, name, {"architecture": by_user(name)}
     # The same model every time, also where its weights are random.
     with fixed_seed(0 if seed is None else fresh_seed(seed)):
         return _from_text(asked, kind)
@@ -189,14 +189,14 @@ def _normalise(
 ) -> tuple[Stated[Normalisation], list[str]]:
     form, bare = (chosen.form, chosen.bare) if chosen else (None, None)
     stated = Normalisation(checkpoint.mean, checkpoint.std) if checkpoint else Normalisation()
-    usual = by_default(Normalisation(built.mean, built.std), built.maker)
+    usual = built.own(Normalisation(built.mean, built.std))
     return settle(name, Normalisation(asked.mean, asked.std), asked.normalized, form, bare, stated, usual)
 
 
 def _weights(kind: str, built: Built, chosen: _Chosen | None) -> Stated[str]:
     if kind == "random":
         return by_user("random")
-    return chosen.kind if chosen else by_default(built.weights, built.maker)
+    return chosen.kind if chosen else built.own(built.weights)
 
 
 def _activation(asked: _Asked, checkpoint: Checkpoint | None, built: Built, used: str | None) -> Stated[str | None]:
@@ -204,7 +204,7 @@ def _activation(asked: _Asked, checkpoint: Checkpoint | None, built: Built, used
         return by_user(used)
     if checkpoint and checkpoint.states_activation:
         return by_file(used, checkpoint.where)
-    return by_default(used, built.maker)
+    return built.own(used)
 
 
 def _preprocess(
@@ -220,9 +220,9 @@ def _preprocess(
         if user:
             raise UserError(f"{built.arch} has no size of its own to go with {dict(user)}; give --img-size too")
         return None, {}
-    parts: dict[str, Any] = {"size": stated_size or by_default(own["size"], built.maker)}
+    parts: dict[str, Any] = {"size": stated_size or built.own(own["size"])}
     for part in ("crop_pct", "interpolation", "crop_mode"):
-        stated = by_user(user.get(part)), by_file(file.get(part), where), by_default(own[part], built.maker)
+        stated = by_user(user.get(part)), by_file(file.get(part), where), built.own(own[part])
         parts[part] = settled(part, *stated)
     how = Preprocess(**{part: one.value for part, one in parts.items()})
     # Nobody asks of the usual crop.
@@ -279,7 +279,7 @@ def _network_of(checkpoint: Checkpoint, asked: _Asked) -> tuple[Built, dict[str,
     """What was asked for, else the module that a trusted file holds, else what the file names."""
     if checkpoint.module is not None and not asked.arch:
         name = type(checkpoint.module).__name__
-        return Built(checkpoint.module, name, maker="the module's own"), {"architecture": by_file(name, "the module")}
+        return Built(checkpoint.module, name), {"architecture": by_file(name, "the module")}
     name = asked.arch or checkpoint.arch or ""
     if not name:
         entry = f"; its entry arch '{checkpoint.class_name}' may be a class that several share"

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from gradlens.core.names import parse_spec, unknown
 from gradlens.core.registry import typed_parameters
+from gradlens.core.stated import Stated, by_default, by_user
 from gradlens.core.types import Preprocess, UserError
 from gradlens.models._hub import at_once
 from gradlens.models._zoo import ZOO
@@ -37,6 +38,10 @@ class Built:
     weights: str = "given"
     notes: tuple[str, ...] = ()
     maker: str = ""
+
+    def own(self, value: Any) -> Stated[Any]:
+        """What it says itself: a module that was handed over is the user's word, a name's default nobody's."""
+        return by_default(value, self.maker) if self.maker else by_user(value)
 
 
 @dataclass(frozen=True)
