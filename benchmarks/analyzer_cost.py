@@ -20,7 +20,8 @@ from torch import nn
 from gradlens import Batch, Preprocess, Probe, load_data, load_model
 from gradlens.analysis.rows import measurement
 from gradlens.analyzers import STANDARD, choose_analyzers
-from gradlens.analyzers._edge_scores import Confounders, edge_maps, gradient_forms, scores
+from gradlens.analyzers._edge_confounders import Confounders
+from gradlens.analyzers._edge_scores import edge_maps, gradient_forms, scores
 from gradlens.data import Data
 from gradlens.models import Classifier
 from gradlens.probes.edges import canny, contour_energy
@@ -57,10 +58,10 @@ def controls(pilot: Batch) -> dict[str, Callable[[], object]]:
     """What the confounders' partial correlations and the null bank take, apart from all else."""
     bank = edge_maps(contour_energy(pilot.image), canny(pilot.image))
     image = pilot.image[:BANKED]
-    confounders = Confounders(image)
+    confounders = Confounders.of(image)
     forms = gradient_forms(torch.randn_like(image), confounders)
     # A partial correlation: the confounders of an image, and the residuals of log |g| and of its ranks.
-    ways = {"confounders": lambda: Confounders(image)}
+    ways = {"confounders": lambda: Confounders.of(image)}
     ways["residuals"] = lambda: (confounders.residual(forms.log), confounders.residual(forms.ranks))
     ways["null bank"] = lambda: scores(forms, bank, confounders)
     return ways
