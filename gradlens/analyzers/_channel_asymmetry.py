@@ -96,9 +96,9 @@ class ChannelAsymmetry(Analyzer):
     Shares are one composition, so one number says whether they are even: ``asymmetry_distance``, how far
     their mean is from even in standard deviations between images, on two isometric log-ratios. It has no p: a
     test over images rejects for untrained networks, whose first layer favours some channel by chance. Read it
-    beside a random twin's, which ``--control random`` puts into the same table. ``g_over_r_mean`` and ``g_over_b_mean`` are
-    geometric means. ``…_sigma`` says the same per unit of the normalised input (pixel unit times the
-    model's std): a network that treats its normalised channels alike has even shares there, but ones
+    beside a random twin's, which ``--control random`` puts into the same table. ``g_over_r_mean``
+    and ``g_over_b_mean`` are geometric means. ``…_sigma`` says the same per unit of the normalised input
+    (pixel unit times the model's std): a network that treats its normalised channels alike has even shares there, but ones
     that differ by 2.2 % per pixel with ImageNet's std. ``histogram`` counts |g| of every pixel and
     channel in the program's fixed bins. Gray data carry no channel claim: all but the coherence is
     missing. Source: Rodríguez-Muñoz et al. 2024, Fig. 7; log-ratios: Aitchison 1986.
@@ -155,7 +155,7 @@ class ChannelAsymmetry(Analyzer):
         return {"histogram": (rows[:, :-2], rows[:, -2], rows[:, -1])}
 
     def summarize(self, samples: pd.DataFrame, tallies: Mapping[str, Any]) -> Summary:
-        """Means with 95 % intervals and the distance from even in both units; the histogram, its edges, the colour axes."""
+        """Means with 95 % intervals and the distance from even in both units; the histogram and the colour axes."""
         arrays = {f"histogram/{k}": v for k, v in tallies["histogram"].state().items()}
         arrays["histogram/edges"] = Histogram.edges()
         scalars = _means(samples, ["luminance_coherence"])

@@ -31,6 +31,7 @@ class Forward:
         self.model, self.batch, self.mode, self.seed = model, batch, mode, seed
         self.needs = frozenset(needs)
         self._units: dict[str, Tensor] | None = None
+        self._rectified: dict[str, Tensor] = {}
 
     @cached_property
     def image(self) -> Images:
@@ -46,7 +47,7 @@ class Forward:
             hooks = stack.enter_context(UnitHooks(self.model, self.needs))
             stack.enter_context(torch.enable_grad())
             logits = self.model(self.image)
-            self._units = hooks.units
+            self._units, self._rectified = hooks.units, hooks.rectified
         return logits
 
     @cached_property
@@ -100,6 +101,14 @@ class Forward:
             raise UserError("this probe recorded no units; ask for them with Probe(…, needs=('units',))")
         _ = self.logits
         return self._units or {}
+
+    def rectified_units(self) -> dict[str, Float[Tensor, "b u"]]:
+        """``units`` of the layers that go below zero, negative values set to zero before the mean over space, detached.
+
+        Recorded beside ``units`` where the probe's needs name ``rectified``.
+        """
+        _ = self.logits
+        return self._rectified
 
     def _value(self, of: str, logits: Tensor) -> Values:
         draw = lambda: image_uniform(self.seed, self.batch.index, of).to(logits.device)  # noqa: E731

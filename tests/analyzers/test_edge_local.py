@@ -171,7 +171,8 @@ def test_a_gradient_on_the_true_outline_is_told_from_one_on_texture(few, pilot):
     assert on_outline["edge_outline_auc"].min() > 0.99
     # What wins off the outline is noise, which moves single images' by a few hundredths.
     assert on_outline["edge_outline_auc_local"].mean().item() == pytest.approx(1, abs=0.02)
-    assert on_outline["edge_outline_mass"].min() > 0.5
+    # The floor's share is .02 of the area, the outline's at least as much.
+    assert on_outline["edge_outline_mass"].min() > 0.4
     assert on_texture["edge_outline_auc_local"].mean() < 0.1
 
 
