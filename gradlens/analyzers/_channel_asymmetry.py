@@ -98,9 +98,9 @@ class ChannelAsymmetry(Analyzer):
     test over images rejects for untrained networks, whose first layer favours some channel by chance. Read it
     beside a random twin's, which ``--control random`` puts into the same table. ``g_over_r_mean``
     and ``g_over_b_mean`` are geometric means. ``…_sigma`` says the same per unit of the normalised input
-    (pixel unit times the model's std): a network that treats its normalised channels alike has even shares there, but ones
-    that differ by 2.2 % per pixel with ImageNet's std. ``histogram`` counts |g| of every pixel and
-    channel in the program's fixed bins. Gray data carry no channel claim: all but the coherence is
+    (pixel unit times the model's std): a network that treats its normalised channels alike has even shares there,
+    but ones that differ by 2.2 % per pixel with ImageNet's std. ``histogram`` counts |g| of every pixel and channel
+    in the program's fixed bins. Gray data carry no channel claim: all but the coherence is
     missing. Source: Rodríguez-Muñoz et al. 2024, Fig. 7; log-ratios: Aitchison 1986.
     """
 
