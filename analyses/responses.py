@@ -25,7 +25,7 @@ from gradlens import Batch, Probe
 from gradlens.analyzers._edge_concentration import CONTOUR_SHIFT, LOCATED, MEASURES, EdgeConcentration
 from gradlens.analyzers._edge_confounders import Confounders, log_brightness, log_contrasts
 from gradlens.analyzers._edge_local import interior, located_partial
-from gradlens.analyzers._edge_scores import CONTOUR_FLOOR, GRADIENT_FLOOR
+from gradlens.analyzers._edge_scores import CONTOUR_FLOOR, GRADIENT_FLOOR, standardize
 from gradlens.data._embedded import PHOTOGRAPHS, photograph
 from gradlens.probes.edges import canny, contour_energy
 from gradlens.probes.edges.filters import gaussian_blur, luminance
@@ -176,9 +176,8 @@ def with_windows(image: Tensor, gradient: Tensor, windows: Sequence[float]) -> f
     maps = torch.cat([log_brightness(gray), *log_contrasts(gray, windows)], 1)
     log = (magnitude / magnitude.mean((2, 3), keepdim=True)).clamp(min=GRADIENT_FLOOR).log()
     edges = contour_energy(image).clamp(min=CONTOUR_FLOOR).log()
-    edges = edges - edges.mean((2, 3), keepdim=True)
-    confounders = Confounders(interior(maps, CONTOUR_SHIFT))
-    return located_partial(log, edges, confounders, CONTOUR_SHIFT).nanmean().item()
+    pair = (standardize(values.flatten(1)).view_as(values) for values in (log, edges))
+    return located_partial(*pair, Confounders(interior(maps, CONTOUR_SHIFT)), CONTOUR_SHIFT).nanmean().item()
 
 
 def responses(batch: Batch) -> dict[str, dict[str, object]]:

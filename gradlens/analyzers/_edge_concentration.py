@@ -29,7 +29,6 @@ from gradlens.analyzers._edge_scores import (
 from gradlens.core.names import with_limits
 from gradlens.core.registry import analyzer
 from gradlens.core.types import digest
-from gradlens.probes.edges.filters import Images
 from gradlens.probes.probe import Probe
 from gradlens.stats.intervals import mean_interval
 from gradlens.stats.tallies import Moments
@@ -176,7 +175,7 @@ class EdgeConcentration(Analyzer):
     def _seen(self, probe: Probe) -> tuple[Confounders, EdgeMaps, GradientForms]:
         """What a measure and the profile share."""
         direction, _ = probe.scaled_gradient(self.objective)
-        confounders = probe.once("confounders", lambda: Confounders.of(probe.batch.image))
+        confounders = self._confounders(probe)[0]
         key = ("gradient forms", self.objective)
         return confounders, self._maps(probe), probe.once(key, lambda: gradient_forms(direction, confounders))
 
@@ -184,17 +183,14 @@ class EdgeConcentration(Analyzer):
         """Measures beyond those on the image's own edges moved; missing for images that are too small for it."""
         sides, shift = probe.batch.image.shape[2:], shift_of(self.sigma)
         found = dict.fromkeys(LOCATED, torch.full_like(probe.loss, torch.nan))
-        log, ranks, magnitude = (values.view(-1, 1, *sides) for values in (g.log, g.ranks, g.magnitude))
+        pictures = (g.log, maps.log, g.ranks, standardize(self._contour_ranks(probe)), g.magnitude, maps.canny)
+        log, contour, ranks, contour_ranks, magnitude, canny = (values.view(-1, 1, *sides) for values in pictures)
         if not too_small(*sides, CONTOUR_SHIFT):
-            confounders = probe.once("confounders of the located", lambda: _inner_confounders(probe.batch.image))
-            pairs = (
-                (log, maps.log.view_as(log)),
-                (ranks, standardize(self._contour_ranks(probe)).view_as(log)),
-            )
-            partial = [located_partial(*pair, confounders, CONTOUR_SHIFT) for pair in pairs]
-            found |= dict(zip(LOCATED, partial, strict=False))
+            confounders = self._confounders(probe)[1]
+            found[LOCATED[0]] = located_partial(log, contour, confounders, CONTOUR_SHIFT)
+            found[LOCATED[1]] = located_partial(ranks, contour_ranks, confounders, CONTOUR_SHIFT)
         if not too_small(*sides, shift):
-            found[LOCATED[-1]] = located_auc(magnitude, maps.canny.view_as(log), self.min_edge_pixels, shift)
+            found[LOCATED[2]] = located_auc(magnitude, canny, self.min_edge_pixels, shift)
         return found
 
     def _outlined(self, probe: Probe) -> dict[str, Tensor]:
@@ -210,6 +206,9 @@ class EdgeConcentration(Analyzer):
             local = located_auc(g.magnitude.view_as(outline), outline, self.min_edge_pixels, CONTOUR_SHIFT)
         enough = outline.sum((1, 2, 3)) >= self.min_edge_pixels
         return {name: v.where(enough, torch.nan) for name, v in zip(OUTLINE, (auc, local, mass), strict=True)}
+
+    def _confounders(self, probe: Probe) -> tuple[Confounders, Confounders]:
+        return probe.once("confounders", lambda: _both(confounder_maps(probe.batch.image)))
 
     def _contour_ranks(self, probe: Probe) -> Pixels:
         contour = probe.edges("contour_energy")
@@ -253,6 +252,7 @@ def _beside_null(samples: pd.DataFrame, name: str) -> dict[str, float]:
     return {**found, f"{name}_null_mean": mean_interval(null)[0], f"{name}_significant": share}
 
 
-def _inner_confounders(images: Images) -> Confounders:
-    """All of them, on the pixels that every moved contour map has."""
-    return Confounders(interior(confounder_maps(images), CONTOUR_SHIFT))
+def _both(maps: Tensor) -> tuple[Confounders, Confounders]:
+    """Those of the whole image under the widest window, and all of them on the pixels that every moved map has."""
+    whole, sides = Confounders(maps[:, :2]), maps.shape[2:]
+    return whole, whole if too_small(*sides, CONTOUR_SHIFT) else Confounders(interior(maps, CONTOUR_SHIFT))

@@ -33,21 +33,20 @@ class Confounders:
     """Projects ``(B, P)`` maps of a batch's images onto what the confounders leave.
 
     These are the given maps ``(B, K, H, W)``, and the place: squared radius, distance to the border, and 1. place:
-    an orthonormal basis ``(3, P)`` of the latter; directions: of the maps beyond it, ``(B, P)`` each, zero where
+    an orthonormal basis ``(3, P)`` of the latter; directions: of the maps beyond it, ``(B, K, P)``, zero where
     there is nothing.
     """
 
     def __init__(self, maps: Float[Tensor, "b k h w"]):
         self.place = place(maps.shape[2], maps.shape[3], maps.device)
-        self.directions: list[Pixels] = []
-        for values in maps.flatten(2).unbind(1):
-            self.directions.append(_unit(self._beyond_directions(self.off_place(values))))
+        self.directions = maps.new_zeros(len(maps), maps.shape[1], self.place.shape[1])
+        for k, values in enumerate(maps.unbind(1)):
+            self.directions[:, k] = _unit(self._beyond(k, self.off_place(values.flatten(1))))
 
     @classmethod
     def of(cls, images: Images) -> Confounders:
         """Those of the measures that are not located: log luminance and log contrast under the widest window."""
-        gray = luminance(images)
-        return cls(torch.cat([log_brightness(gray), log_contrast(gray)], 1))
+        return cls(confounder_maps(images)[:, :2])
 
     def off_place(self, values: Pixels) -> Pixels:
         """What is left beyond the mean and the dependence on the place in the image."""
@@ -55,12 +54,13 @@ class Confounders:
 
     def residual(self, values: Pixels) -> Pixels:
         """Residuals of unit variance, of values of unit variance; missing where nothing is left."""
-        left = self._beyond_directions(self.off_place(values))
+        left = self._beyond(self.directions.shape[1], self.off_place(values))
         size = left.norm(dim=1, keepdim=True) / left.shape[1] ** 0.5
         return left * (1 / size).where(size > NEGLIGIBLE, torch.nan)
 
-    def _beyond_directions(self, left: Pixels) -> Pixels:
-        for direction in self.directions:
+    def _beyond(self, first: int, left: Pixels) -> Pixels:
+        """What is left beyond the first so many directions."""
+        for direction in self.directions[:, :first].unbind(1):
             left = torch.addcmul(left, (left * direction).sum(1, keepdim=True), direction, value=-1)
         return left
 

@@ -14,11 +14,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gradlens.analyzers._edge_confounders import NEGLIGIBLE, Confounders, Pixels
-from gradlens.analyzers._edge_scores import mid_ranks, standardize
+from gradlens.analyzers._edge_scores import mid_ranks
 from gradlens.probes.edges.filters import Maps
 
 OWN, MOVES = 4, 9
-Moved = Float[Tensor, "b 9 p"]
 Values = Float[Tensor, "b 9"]
 # Below this the map moved is nearly the map, and the quotient would be noise.
 LEAST_ROOM = 0.05
@@ -40,35 +39,41 @@ def interior(maps: Float[Tensor, "*b h w"], shift: int) -> Float[Tensor, "*b _ _
     return maps[..., shift : maps.shape[-2] - shift, shift : maps.shape[-1] - shift]
 
 
-def moved(maps: Maps, shift: int) -> Moved:
-    """Each map on the interior, moved in rows and columns by −shift, 0 and shift; in the middle (OWN) as it is."""
+def moved(maps: Maps, shift: int, *beside: Pixels) -> Float[Tensor, "b m p"]:
+    """Each map on the interior, moved in rows and columns by −shift, 0 and shift; in the middle (OWN) as it is.
+
+    ``(B, 9, P)``, and behind them what is given beside.
+    """
     height, width = (side - 2 * shift for side in maps.shape[2:])
-    return maps[:, 0].unfold(1, height, shift).unfold(2, width, shift).reshape(len(maps), MOVES, -1)
+    found = maps.new_empty(len(maps), MOVES + len(beside), height * width)
+    windows = maps[:, 0].unfold(1, height, shift).unfold(2, width, shift)
+    found[:, :MOVES].view_as(windows).copy_(windows)
+    for k, values in enumerate(beside, MOVES):
+        found[:, k] = values
+    return found
 
 
 def located_partial(followed: Maps, edges: Maps, confounders: Confounders, shift: int) -> Float[Tensor, "b"]:
     """The partial correlation of two maps, such as logs or ranks, beyond the moved ones and over the edges' own.
 
-    confounders: on the interior. Missing where one of the maps, or what the confounders leave of it, is constant.
+    followed, edges: standardised. confounders: on the interior. Missing where one of the maps, or what the
+    confounders leave of it, is constant.
     """
-    pair = [standardize(interior(values, shift).flatten(1)) for values in (followed, edges)]
-    gradient, itself = partials([confounders.residual(values) for values in pair], moved(edges, shift), confounders)
-    return _located(gradient, itself)
+    partial = partial_correlations(moved(edges, shift, interior(followed, shift).flatten(1)), confounders)
+    return _located(partial[:, MOVES, :MOVES], partial[:, OWN, :MOVES])
 
 
-def partials(residuals: list[Pixels], maps: Moved, confounders: Confounders) -> list[Values]:
-    """Each residual's correlation with what the confounders leave of each moved map, without a regression of it.
+def partial_correlations(maps: Float[Tensor, "b m p"], confounders: Confounders) -> Float[Tensor, "b m m"]:
+    """Of every two maps of unit size what the confounders leave of their correlation, without a regression.
 
-    The residuals are orthogonal to every confounder, so their products with a map are those with its residual,
-    whose length is, by Pythagoras, what the map's products with an orthonormal basis of the confounders leave.
+    What an orthonormal basis of the confounders takes of two maps' inner product is the product of their shadows
+    on it; of a map with itself that is Pythagoras. So inner products are all that it takes.
     """
-    known = len(residuals)
-    products = torch.stack([*residuals, *confounders.directions], 1) @ maps.mT
-    shadows = torch.cat([products[:, known:], (maps @ confounders.place.T).mT], 1)
-    pixels = maps.shape[2]
-    left = maps.norm(dim=2).square() / pixels - shadows.square().sum(1) / pixels
-    length = left.where(left > NEGLIGIBLE, torch.nan).sqrt()
-    return [along / pixels / length for along in products[:, :known].unbind(1)]
+    shadows = torch.cat([maps @ confounders.place.T, maps @ confounders.directions.mT], 2).double()
+    left = ((maps @ maps.mT).double() - shadows @ shadows.mT) / maps.shape[2]
+    variance = left.diagonal(dim1=1, dim2=2)
+    length = variance.where(variance > NEGLIGIBLE, torch.nan).sqrt()
+    return left / length[:, :, None] / length[:, None]
 
 
 def located_auc(magnitude: Maps, edges: Maps, least: int, shift: int) -> Float[Tensor, "b"]:

@@ -127,9 +127,9 @@ def _partial(residual: Pixels, off: Tensor, confounders: Confounders) -> Tensor:
     # inner product with a map is that with the map's residual, and only the residual's length is still to be known:
     # by Pythagoras, what the map's shadows on the orthonormal directions leave. So a bank of 64 maps is one
     # matrix product an image, without a regression of each map on each image's confounders.
-    along, *shadows = _against(off, residual, *confounders.directions)
-    pixels = residual.shape[1]
-    left = 1 - torch.stack(shadows).square().sum(0) / pixels
+    products = torch.cat([residual[:, None], confounders.directions], 1) @ off.mT
+    along, pixels = products[:, 0], residual.shape[1]
+    left = 1 - products[:, 1:].square().sum(1) / pixels
     return along / pixels / left.where(left > NEGLIGIBLE**2, torch.nan).sqrt()
 
 
