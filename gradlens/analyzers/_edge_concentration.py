@@ -185,11 +185,11 @@ class EdgeConcentration(Analyzer):
         found = dict.fromkeys(LOCATED, torch.full_like(probe.loss, torch.nan))
         pictures = (g.log, maps.log, g.ranks, standardize(self._contour_ranks(probe)), g.magnitude, maps.canny)
         log, contour, ranks, contour_ranks, magnitude, canny = (values.view(-1, 1, *sides) for values in pictures)
-        if not too_small(*sides, CONTOUR_SHIFT):
+        if not too_small(sides, CONTOUR_SHIFT):
             confounders = self._confounders(probe)[1]
             found[LOCATED[0]] = located_partial(log, contour, confounders, CONTOUR_SHIFT)
             found[LOCATED[1]] = located_partial(ranks, contour_ranks, confounders, CONTOUR_SHIFT)
-        if not too_small(*sides, shift):
+        if not too_small(sides, shift):
             found[LOCATED[2]] = located_auc(magnitude, canny, self.min_edge_pixels, shift)
         return found
 
@@ -202,7 +202,7 @@ class EdgeConcentration(Analyzer):
         own = scores(g, edge_maps(probe.edges("contour_energy"), outline).of_each, confounders)
         auc, mass = (own[f"edge_{name}_canny"][:, 0] for name in ("auc", "mass"))
         local = torch.full_like(auc, torch.nan)
-        if not too_small(*outline.shape[2:], CONTOUR_SHIFT):
+        if not too_small(outline.shape[2:], CONTOUR_SHIFT):
             local = located_auc(g.magnitude.view_as(outline), outline, self.min_edge_pixels, CONTOUR_SHIFT)
         enough = outline.sum((1, 2, 3)) >= self.min_edge_pixels
         return {name: v.where(enough, torch.nan) for name, v in zip(OUTLINE, (auc, local, mass), strict=True)}
@@ -255,4 +255,4 @@ def _beside_null(samples: pd.DataFrame, name: str) -> dict[str, float]:
 def _both(maps: Tensor) -> tuple[Confounders, Confounders]:
     """Those of the whole image under the widest window, and all of them on the pixels that every moved map has."""
     whole, sides = Confounders(maps[:, :2]), maps.shape[2:]
-    return whole, whole if too_small(*sides, CONTOUR_SHIFT) else Confounders(interior(maps, CONTOUR_SHIFT))
+    return whole, whole if too_small(sides, CONTOUR_SHIFT) else Confounders(interior(maps, CONTOUR_SHIFT))

@@ -9,6 +9,8 @@ moved map is known.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -30,8 +32,8 @@ def shift_of(sigma: float) -> int:
     return max(1, round(4 * sigma))
 
 
-def too_small(height: int, width: int, shift: int) -> bool:
-    return min(height, width) < LEAST_SIDE * shift
+def too_small(sides: Sequence[int], shift: int) -> bool:
+    return min(sides) < LEAST_SIDE * shift
 
 
 def interior(maps: Float[Tensor, "*b h w"], shift: int) -> Float[Tensor, "*b _ _"]:

@@ -90,17 +90,14 @@ class Batch:
     outline: Tensor | None = None
 
     def to(self, device: Any) -> Batch:
-        image, target, outline = (
-            None if tensor is None else tensor.to(device, non_blocking=True)
-            for tensor in (self.image, self.target, self.outline)
+        target, outline = (
+            None if tensor is None else tensor.to(device, non_blocking=True) for tensor in (self.target, self.outline)
         )
-        return dataclasses.replace(self, image=image, target=target, outline=outline)
+        return Batch(self.image.to(device, non_blocking=True), target, self.index, outline)
 
     def __getitem__(self, rows: slice) -> Batch:
-        image, target, index, outline = (
-            None if tensor is None else tensor[rows] for tensor in (self.image, self.target, self.index, self.outline)
-        )
-        return dataclasses.replace(self, image=image, target=target, index=index, outline=outline)
+        target, outline = (None if tensor is None else tensor[rows] for tensor in (self.target, self.outline))
+        return Batch(self.image[rows], target, self.index[rows], outline)
 
     def __len__(self) -> int:
         return len(self.index)
