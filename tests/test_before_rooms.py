@@ -64,7 +64,7 @@ def test_an_old_checkpoint_gives_its_old_run_again(old):
     exact = ["index", "path", "label", "prediction"]
     pd.testing.assert_frame_equal(now.samples[exact], then.samples[exact])
     # Another processor rounds otherwise; PGD's sign may then turn at a pixel.
-    close = [c for c in now.samples if c not in exact and not c.startswith("robust")]
+    close = [c for c in then.samples if c not in exact and not c.startswith("robust")]
     pd.testing.assert_frame_equal(now.samples[close], then.samples[close], rtol=1e-3, atol=1e-5)
     table = gl.compare({"then": then, "now": now})
     assert table.frame["difference"].abs().max() < 0.1
