@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from functools import lru_cache
@@ -47,6 +48,12 @@ class Confounders:
     def of(cls, images: Images) -> Confounders:
         """Those of the measures that are not located: log luminance and log contrast under the widest window."""
         return cls(confounder_maps(images)[:, :2])
+
+    def rows(self, first: int, number: int) -> Confounders:
+        """Those of some of the images."""
+        some = copy.copy(self)
+        some.directions = self.directions[first : first + number]
+        return some
 
     def off_place(self, values: Pixels) -> Pixels:
         """What is left beyond the mean and the dependence on the place in the image."""

@@ -20,6 +20,7 @@ from gradlens.analyzers._edge_scores import mid_ranks
 from gradlens.probes.edges.filters import Maps
 
 OWN, MOVES = 4, 9
+PIECE = 8
 Values = Float[Tensor, "b 9"]
 # Below this the map moved is nearly the map, and the quotient would be noise.
 LEAST_ROOM = 0.05
@@ -61,7 +62,14 @@ def located_partial(followed: Maps, edges: Maps, confounders: Confounders, shift
     followed, edges: standardised. confounders: on the interior. Missing where one of the maps, or what the
     confounders leave of it, is constant.
     """
-    partial = partial_correlations(moved(edges, shift, interior(followed, shift).flatten(1)), confounders)
+    beside = interior(followed, shift).flatten(1)
+    # A few images at a time, as their nine maps are then written to memory that is there already: three times as fast.
+    partial = torch.cat(
+        [
+            partial_correlations(moved(edges[k : k + PIECE], shift, beside[k : k + PIECE]), confounders.rows(k, PIECE))
+            for k in range(0, len(edges), PIECE)
+        ]
+    )
     return _located(partial[:, MOVES, :MOVES], partial[:, OWN, :MOVES])
 
 
