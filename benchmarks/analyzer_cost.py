@@ -20,10 +20,13 @@ from torch import nn
 from gradlens import Batch, Preprocess, Probe, load_data, load_model
 from gradlens.analysis.rows import measurement
 from gradlens.analyzers import STANDARD, choose_analyzers
-from gradlens.analyzers._edge_scores import Confounders, edge_maps, gradient_forms, scores
+from gradlens.analyzers._edge_confounders import Confounders, confounder_maps, log_brightness, log_contrast
+from gradlens.analyzers._edge_local import interior, located_partial, shift_of
+from gradlens.analyzers._edge_scores import edge_maps, gradient_forms, scores, standardize
 from gradlens.data import Data
 from gradlens.models import Classifier
 from gradlens.probes.edges import canny, contour_energy
+from gradlens.probes.edges.filters import luminance
 
 BATCH = 16
 # The bank is one matrix product, which small batches do not fill.
@@ -57,13 +60,27 @@ def controls(pilot: Batch) -> dict[str, Callable[[], object]]:
     """What the confounders' partial correlations and the null bank take, apart from all else."""
     bank = edge_maps(contour_energy(pilot.image), canny(pilot.image))
     image = pilot.image[:BANKED]
-    confounders = Confounders(image)
+    confounders = Confounders.of(image)
     forms = gradient_forms(torch.randn_like(image), confounders)
     # A partial correlation: the confounders of an image, and the residuals of log |g| and of its ranks.
-    ways = {"confounders": lambda: Confounders(image)}
+    ways = {"confounders": lambda: Confounders.of(image)}
     ways["residuals"] = lambda: (confounders.residual(forms.log), confounders.residual(forms.ranks))
     ways["null bank"] = lambda: scores(forms, bank, confounders)
     return ways
+
+
+def located(pilot: Batch) -> dict[str, Callable[[], object]]:
+    """What the primary measure takes beyond the others: contrast under two more windows, and nine partials."""
+    image = pilot.image[:BANKED]
+    maps, shift = confounder_maps(image), shift_of(1)
+    confounders = Confounders(interior(maps, shift))
+    edges, gradient = (standardize(values.flatten(1)).view_as(values) for values in (maps[:, :1], maps[:, 1:2]))
+    return {
+        "confounder maps": lambda: confounder_maps(image),
+        "those of the other measures": lambda: (log_brightness(luminance(image)), log_contrast(luminance(image))),
+        "confounders": lambda: Confounders(interior(maps, shift)),
+        "partial": lambda: located_partial(gradient, edges, confounders, shift),
+    }
 
 
 def cheap() -> Classifier:
@@ -104,6 +121,8 @@ if __name__ == "__main__":
     pilot, batch = data.batch(data.limit(64).indices), data.batch(range(100, 100 + BATCH))
     batch = replace(batch, target=batch.target * 100)
     parts = milliseconds(in_turns(controls(pilot), 4 * rounds), BANKED)
+    local = milliseconds(in_turns(located(pilot), 4 * rounds), BANKED)
+    local["confounder maps"] -= local.pop("those of the other measures")
     alone = milliseconds(in_turns(apart(data, pilot, batch), 2 * rounds), BATCH)
     loops = in_turns(against_the_loop(data, pilot, batch), rounds)
     whole = milliseconds(loops, BATCH)
@@ -117,6 +136,7 @@ if __name__ == "__main__":
             "ms an image and core of each analyzer": {n: alone[n] - alone["nothing"] for n in STANDARD[:-1]}
             | {"class_selectivity, in ResNet-50": whole["standard"] - whole["without units"]},
             "ms an image and core of the null bank and partials": {**parts, "together": sum(parts.values())},
+            "ms an image and core of the located partial": {**local, "together": sum(local.values())},
             "ms an image and core of the bare loop": whole["bare"],
         },
     )

@@ -9,10 +9,12 @@ from __future__ import annotations
 import contextlib
 import inspect
 import io
+import json
 import os
 import re
 from collections.abc import Callable, Iterable
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradlens.analyzers import STANDARD
@@ -25,6 +27,17 @@ if TYPE_CHECKING:
 
 PLACE = re.compile(r"^<!-- from the program: (\w+) -->$", re.MULTILINE)
 WIDTH = 100
+RESULTS = Path(__file__).parents[1] / "analyses" / "results" / "responses.json"
+# Columns of the table of responses, and what they are called there.
+RESPONSES = {
+    "located": "edge_partial_contour_local",
+    "by ranks": "edge_partial_rank_contour_local",
+    "AUC, located": "edge_auc_canny_local",
+    "partial": "edge_partial_contour",
+    "its excess": "edge_partial_contour, excess",
+    "raw": "edge_corr_contour",
+    "raw's excess": "edge_corr_contour, excess",
+}
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
@@ -64,6 +77,30 @@ def command_line() -> str:
     """The help of every command, as it is printed."""
     parts = [_fenced(_printed([])), *(f"## {name}\n\n{_fenced(_printed([name, '--help']))}" for name in commands)]
     return "\n\n".join(parts)
+
+
+def responses() -> str:
+    """What each edge measure gives for each planted map, from the committed results."""
+    rows = [(name, *(_at_sizes(by_size, key) for key in RESPONSES.values())) for name, by_size in _planted().items()]
+    return _table(("planted", *RESPONSES), rows)
+
+
+def windows() -> str:
+    """The located partial correlation of each planted map under several sets of confounders."""
+    key, planted = "located, contrast windows of", _planted()
+    sets = list(next(iter(planted.values()))[0][key])
+    chosen = [(name, [{s: size[key][s] for s in sets} for size in by_size]) for name, by_size in planted.items()]
+    return _table(("planted", *sets), [(name, *(_at_sizes(by_size, s) for s in sets)) for name, by_size in chosen])
+
+
+def _planted() -> dict[str, list[dict[str, Any]]]:
+    """Each planted map's numbers, one dict a size."""
+    sizes = json.loads(RESULTS.read_text())["sizes"].values()
+    return {name: [size[name] for size in sizes] for name in next(iter(sizes))}
+
+
+def _at_sizes(by_size: Iterable[dict[str, Any]], key: str) -> str:
+    return " / ".join(f"{size[key]:.2f}".replace("-0.00", "0.00").replace("-", "−") for size in by_size)
 
 
 def _in_order() -> list[str]:
@@ -124,5 +161,5 @@ def _fenced(text: str) -> str:
 
 PARTS: dict[str, Callable[[], str]] = {
     **{kind: partial(_methods, registry) for kind, registry in KINDS.items()},
-    **{part.__name__: part for part in (analyzers, overview, command_line)},
+    **{part.__name__: part for part in (analyzers, overview, command_line, responses, windows)},
 }

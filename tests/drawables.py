@@ -195,6 +195,6 @@ def _units(rng: np.random.Generator) -> dict[str, np.ndarray]:
     found = {}
     for k, layer in enumerate(LAYERS):
         omega = rng.beta(1 + k, 8, 32)
-        units = {"": 0.3 + 0.5 * omega, ":null": 0.3 + 0 * omega, ":adjusted": 0.7 * omega, ":omega_squared": omega}
+        units = {"": 0.3 + 0.5 * omega, ":null": 0.3 + 0 * omega, ":omega_squared": omega}
         found |= {f"class_selectivity/{layer}{tail}": values for tail, values in units.items()}
     return {**found, "class_selectivity/run:images_a_class": np.array([20, 20, 0])}

@@ -22,6 +22,7 @@ from gradlens.stats.intervals import mean_interval, quantile_interval, share_int
 # What broke an image at its minimal ε, in the order of the suite.
 UNATTACKED, MARGIN, LOSS, SQUARE, LARGE, NOTHING = range(6)
 NOT_CHECKED, WITHSTOOD, BROKE = range(3)
+FEW_CORRECT = "fewer than two images are correct unattacked"
 UNCHECKED = "no image of the checked share withstands the grid's first ε"
 
 
@@ -37,17 +38,20 @@ class MinimalEps(Analyzer):
     even there. ``more_steps``: 1 withstood, 2 broke under twice the steps just below its ``eps_min``; 0 not among
     the ``checked`` share of images, or not to be checked since it breaks at the grid's first ε.
 
-    The mean of ``eps_min`` is the area under accuracy over ε, ``Σ_k (ε_k − ε_{k−1}) acc(ε_{k−1})`` with
-    ε_0 = 0 and accuracy as a share: an upper sum, too high by less than a step of the grid. Large is
-    robust, unless gradients are masked; the signs: accuracy at ``large`` far from zero, Square breaking
-    what gradients could not, twice the steps breaking over 1 % more (Athalye et al. 2018, Carlini et al.
-    2019). Without labels it is the prediction's stability.
+    ``eps_min_mean`` is the area under accuracy over ε by the trapezoid rule, from 0 to the grid's top: an image
+    that breaks at ε_k breaks somewhere between ε_{k−1} and ε_k, and counts with the middle. (The mean of the
+    column ``eps_min``, which counts it with ε_k, is too high by half a step, and ratios of it are too near
+    to 1.) Images wrong unattacked count as 0; ``eps_min_mean_correct`` is over the others only. Large is
+    robust, unless gradients are masked; the signs: accuracy at ``large`` far from zero, Square breaking what
+    gradients could not, twice the steps breaking over 1 % more (Athalye et al. 2018, Carlini et al. 2019).
+    Without labels it is the prediction's stability.
 
     low, high, points: the grid. It costs some 300 gradients and 1,000 forward passes an image.
     """
 
     readings = (
         Reading("minimal ε, mean", "eps_min_mean", "area under accuracy over ε; in pixels of [0, 1]"),
+        Reading("   of correct images", "eps_min_mean_correct", "images that are wrong unattacked, 0 above, left out"),
         Reading("   median", "eps_min_median", "half the images break below"),
         Reading("accuracy at large ε (%)", "accuracy_large", "0; above, gradients are masked"),
         Reading("only Square breaks (%)", "only_square", "of all images; near 0, or gradients are masked"),
@@ -108,11 +112,12 @@ class MinimalEps(Analyzer):
         ]
 
     def summarize(self, samples: pd.DataFrame, tallies: Mapping[str, Any]) -> Summary:
-        """Mean and median with 95 % intervals, signs of masking; accuracy at 0, every ε of the grid and ``large``."""
+        """Means and median with 95 % intervals, signs of masking; accuracy at 0, every ε of the grid and ``large``."""
         eps, by, more = (samples[name].to_numpy() for name in ("eps_min", "broken_by", "more_steps"))
-        checked = more != NOT_CHECKED
+        checked, middle = more > NOT_CHECKED, self._middle(eps, by)
+        correct = explained(with_limits("eps_min_mean_correct", mean_interval(middle[by != UNATTACKED])), FEW_CORRECT)
         scalars = {
-            **with_limits("eps_min_mean", mean_interval(eps)),
+            **with_limits("eps_min_mean", mean_interval(middle)),
             **with_limits("eps_min_median", quantile_interval(eps[np.isfinite(eps)])),
             **with_limits("accuracy_large", _percent(by == NOTHING)),
             **with_limits("only_square", _percent(by == SQUARE)),
@@ -122,7 +127,14 @@ class MinimalEps(Analyzer):
         beyond = np.where(by == NOTHING, np.inf, np.where(by == LARGE, self.large, eps))
         radii = np.array([0, *self.grid, self.large])
         curve = {"curve/eps": radii, "curve/accuracy": 100 * (beyond[None] > radii[:, None]).mean(1)}
-        return merged([Summary(scalars, curve), reach, Summary({"more_steps_checked": int(checked.sum())})])
+        return merged([Summary(scalars, curve), correct, reach, Summary({"more_steps_checked": int(checked.sum())})])
+
+    def _middle(self, eps: NDArray, by: NDArray) -> NDArray[np.float64]:
+        """Between the grid's last ε that an image withstands and the one that breaks it; its top where none does."""
+        radii = np.array([0, *self.grid])
+        broke = np.abs(radii[:, None] - eps).argmin(0)
+        within = (by != UNATTACKED) & (by < LARGE)
+        return np.where(within, (radii[broke] + radii[np.maximum(broke, 1) - 1]) / 2, eps)
 
 
 def _percent(flags: NDArray[np.bool_]) -> tuple[float, float, float]:

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from gradlens.analyzers._base import Summary, explained, in_group, merged
 from gradlens.core.names import Name, with_limits
-from gradlens.stats.association import auc_gain, auc_interval, logistic_gain
 from gradlens.stats.intervals import (
     LOG,
     LOGIT,
@@ -23,6 +22,7 @@ from gradlens.stats.intervals import (
     quantile_interval,
     quantile_ratio_interval,
 )
+from gradlens.stats.separation import auc_gain, auc_interval, logistic_gain
 from gradlens.stats.tails import (
     coefficient_of_variation,
     expected_at,

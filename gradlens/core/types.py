@@ -88,20 +88,24 @@ class Batch:
 
     image: ``(B, C, H, W)`` float32 in [0, 1]. target: ``(B,)`` int64, ``(B, K)`` float in training,
     or None where the label is unknown and the prediction stands in. index: ``(B,)`` int64, the
-    image's identity in its data set, which seeds its randomness.
+    image's identity in its data set, which seeds its randomness. outline: ``(B, 1, H, W)`` float32, 1 on the
+    outlines that are known to be true, 0 elsewhere; None where they are not known.
     """
 
     image: Tensor
     target: Tensor | None
     index: Tensor
+    outline: Tensor | None = None
 
     def to(self, device: Any) -> Batch:
-        target = None if self.target is None else self.target.to(device, non_blocking=True)
-        return Batch(self.image.to(device, non_blocking=True), target, self.index)
+        target, outline = (
+            None if tensor is None else tensor.to(device, non_blocking=True) for tensor in (self.target, self.outline)
+        )
+        return Batch(self.image.to(device, non_blocking=True), target, self.index, outline)
 
     def __getitem__(self, rows: slice) -> Batch:
-        target = None if self.target is None else self.target[rows]
-        return Batch(self.image[rows], target, self.index[rows])
+        target, outline = (None if tensor is None else tensor[rows] for tensor in (self.target, self.outline))
+        return Batch(self.image[rows], target, self.index[rows], outline)
 
     def __len__(self) -> int:
         return len(self.index)

@@ -174,9 +174,17 @@ class Data:
             shapes = sorted({f"{i.shape[1]}×{i.shape[2]}" for i in images})
             raise UserError(f"images of {self.name} differ in size ({', '.join(shapes[:3])}); bind a Preprocess first")
         labels = torch.from_numpy(self.source.labels[kept])
-        batch = Batch(torch.stack(images), labels if self.labelled else None, torch.tensor(kept))
+        labels_known = labels if self.labelled else None
+        batch = Batch(torch.stack(images), labels_known, torch.tensor(kept), self._outlines(kept))
         check_images(batch.image)
         return batch, failures
+
+    def _outlines(self, indices: Sequence[int]) -> Tensor | None:
+        """True outlines ``(B, 1, H, W)`` where the source knows them, scaled and cut as the images are."""
+        outline = getattr(self.source, "outline", None)
+        if outline is None:
+            return None
+        return torch.stack([torch.from_numpy(outline(i, self._transform)).float() for i in indices])[:, None]
 
     def bind(self, preprocess: Preprocess | None, channels: int | None = None) -> Data:
         """The same images as a model wants them; as many channels as now where not told otherwise."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import ClassVar
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from scipy.ndimage import binary_erosion
+from torch import Tensor
 
 from gradlens.core.names import unknown
 from gradlens.core.types import UserError
@@ -111,8 +112,12 @@ class Shapes(_Composed):
 
     def contour(self, index: int) -> NDArray[np.bool_]:
         """The pixels inside the shape that touch its outside, ``(64, 64)``."""
-        solid = self._mask(index, self._random(index)) > 0.5
-        return solid & ~binary_erosion(solid)
+        return _edge_of(self._mask(index, self._random(index)))
+
+    def outline(self, index: int, transform: Callable[[Image.Image], Tensor]) -> NDArray[np.bool_]:
+        """The contour ``(H, W)`` of what the transform makes of the shape as a picture, as it does of the image."""
+        covered = (255 * self._mask(index, self._random(index))).astype(np.uint8)
+        return _edge_of(transform(Image.fromarray(covered).convert("RGB"))[0].numpy())
 
     def _mask(self, index: int, rng: np.random.Generator) -> NDArray[np.float64]:
         """The share of each pixel that the shape covers."""
@@ -126,6 +131,12 @@ class Shapes(_Composed):
             draw.polygon(points, fill=fill)
         blocks = np.asarray(big).reshape(SIDE, _OVERSAMPLING, SIDE, _OVERSAMPLING)
         return blocks.mean((1, 3)) / 255
+
+
+def _edge_of(share: NDArray) -> NDArray[np.bool_]:
+    """The pixels covered by more than half that touch others; where the picture ends is no edge."""
+    solid = share > 0.5
+    return solid & ~binary_erosion(solid, border_value=1)
 
 
 def _outline(shape: str) -> list[tuple[int, list[tuple[float, float]]]]:

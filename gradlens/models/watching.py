@@ -38,6 +38,9 @@ class UnitHooks:
         # Layers carry the names they have in the user's network, not in the wrapper around it.
         self.model = getattr(model, "net", model)
         self.units: dict[str, Tensor] = {}
+        # Negative values set to zero first, of layers that have any, where ``rectified`` is needed.
+        self.rectified: dict[str, Tensor] = {}
+        self._rectify = "rectified" in needs
         self._layers: list[str] = []
         self._handles: list[torch.utils.hooks.RemovableHandle] = []
         for need in sorted(needs):
@@ -70,8 +73,14 @@ class UnitHooks:
             keep = axis if output.ndim == 4 else output.ndim - 1
             rest = [d for d in range(1, output.ndim) if d != keep]
             self.units[key] = output.mean(rest) if rest else output
+            if self._rectify and not isinstance(module, NEVER_BELOW_ZERO):
+                above = output.detach().clamp(min=0)
+                self.rectified[key] = above.mean(rest) if rest else above
 
         return record
+
+
+NEVER_BELOW_ZERO = (nn.ReLU, nn.ReLU6, nn.Softplus)
 
 
 def activation_layers(model: nn.Module) -> list[str]:

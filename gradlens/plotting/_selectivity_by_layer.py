@@ -16,6 +16,7 @@ from gradlens.plotting.style import MUTED, enlarged, looks
 from gradlens.runs.record import Run
 
 ANALYZER, OMEGA, ADJUSTED, NULL = "class_selectivity", ":omega_squared", ":adjusted", ":null"
+RECTIFIED = ":rectified"
 # Behind these, bands and the raw index would cover each other.
 BANDED, RAW = 2, 2
 FAINT = {"--": "raw index", ":": "of permuted labels"}
@@ -27,7 +28,7 @@ NAMED, SHORT = 4.5, 3
 def selectivity_by_layer(runs: Sequence[Run]) -> Figure:
     """Class selectivity of the units by layer in forward order: ω², and the index adjusted for its null.
 
-    Lines are means over the units of a layer, bands their quantiles from 10 to 90 %; the raw index is faint
+    Lines are means over the units of a layer, bands of ω² their quantiles from 10 to 90 %; the raw index is faint
     and dashed, that of permuted labels faint and dotted. Layers stand at their relative depth where models
     differ in them. Source: Leavitt & Morcos 2020.
     """
@@ -54,7 +55,9 @@ def layers_of(run: Run) -> list[str]:
     """The names of the measured layers, in forward order."""
     prefix = f"{ANALYZER}/"
     names = [
-        n.removeprefix(prefix).removesuffix(OMEGA) for n in run.arrays if n.startswith(prefix) and n.endswith(OMEGA)
+        n.removeprefix(prefix).removesuffix(OMEGA)
+        for n in run.arrays
+        if n.startswith(prefix) and n.endswith(OMEGA) and not n.endswith(f"{RECTIFIED}{OMEGA}")
     ]
     reason = (run.provenance.get("missing") or {}).get("omega_squared_mean")
     if not names and reason:
@@ -65,6 +68,10 @@ def layers_of(run: Run) -> list[str]:
 
 def _by_unit(run: Run, layers: Sequence[str], tail: str) -> NDArray:
     """Mean and the quantiles 0.1 and 0.9 over each layer's units that vary, ``(3, N)``; missing where none does."""
+    if tail == ADJUSTED:
+        # Of the means, since a single unit's has no lower bound; so there is no band either.
+        raw, null = (_by_unit(run, layers, part)[0] for part in ("", NULL))
+        return (raw - null)[None] / (1 - null)
     units = pd.DataFrame({layer: pd.Series(run.arrays[f"{ANALYZER}/{layer}{tail}"]) for layer in layers})
     units = units.astype(float).replace([np.inf, -np.inf], np.nan)
     return np.array([units.mean(), units.quantile(0.1), units.quantile(0.9)])
@@ -95,5 +102,5 @@ def _note(runs: Sequence[Run]) -> str:
     images = [f"{np.median(count[count > 0]):g}" for count in counts]
     each = ", ".join(f"{run.label} {number}" for run, number in zip(runs, images, strict=True))
     said = images[0] if len(set(images)) == 1 else each
-    bands = "; bands: 10 to 90 % of units" if len(runs) <= BANDED else ""
+    bands = "; bands of ω²: 10 to 90 % of units" if len(runs) <= BANDED else ""
     return f"means over units{bands}; images a class (median): {said}"

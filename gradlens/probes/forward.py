@@ -33,6 +33,7 @@ class Forward:
         self.needs = frozenset(needs)
         self._units: dict[str, Tensor] | None = None
         self._ran = model
+        self._rectified: dict[str, Tensor] = {}
 
     @cached_property
     def image(self) -> Images:
@@ -57,8 +58,7 @@ class Forward:
             hooks = stack.enter_context(UnitHooks(network, self.needs))
             stack.enter_context(torch.enable_grad())
             logits = network(self.image)
-            self._ran = network
-            self._units = hooks.units
+            self._ran, self._units, self._rectified = network, hooks.units, hooks.rectified
         return logits
 
     @cached_property
@@ -117,6 +117,14 @@ class Forward:
             raise UserError("this probe recorded no units; ask for them with Probe(…, needs=('units',))")
         _ = self.logits
         return self._units or {}
+
+    def rectified_units(self) -> dict[str, Float[Tensor, "b u"]]:
+        """``units`` of the layers that go below zero, negative values set to zero before the mean over space, detached.
+
+        Recorded beside ``units`` where the probe's needs name ``rectified``.
+        """
+        _ = self.logits
+        return self._rectified
 
     def _value(self, of: str, logits: Tensor) -> Values:
         draw = lambda: image_uniform(self.seed, self.batch.index, of).to(logits.device)  # noqa: E731

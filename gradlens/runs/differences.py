@@ -14,7 +14,7 @@ from gradlens.core.names import Name
 from gradlens.core.types import UserError
 from gradlens.runs.record import Run
 from gradlens.stats import inference
-from gradlens.stats.association import auc
+from gradlens.stats.separation import auc
 
 Values = NDArray[np.float64]
 # Terms of the contract that models may not differ in, and what to do about each.

@@ -8,34 +8,15 @@ no logarithm and is left out.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gradlens.stats.intervals import mean_interval
+from gradlens.stats.intervals import MISSING, Interval, mean_interval
 
 Rows = NDArray[np.float64]
 # Log-ratios that vary by less than what float32 resolves are constant.
 CONSTANT = 1e-6
-
-
-class JointTest(NamedTuple):
-    """Hotelling's test that the mean of several columns is zero in all of them.
-
-    distance: how far the mean is from zero, in the rows' own standard deviations (Mahalanobis): 0 not
-    at all; at 1 the mean row is as far out as a row strays in a typical direction. It does not grow
-    with the number of rows as F does, whose p is 0 for any difference among 50,000 images.
-    """
-
-    f: float
-    p: float
-    distance: float
-    low: float
-    high: float
-
-
-NO_TEST = JointTest(*[math.nan] * 5)
 
 
 def perturb(shares: ArrayLike, weight: ArrayLike) -> Rows:
@@ -72,26 +53,24 @@ def geometric_ratio(above: ArrayLike, below: ArrayLike, level: float = 0.95) -> 
     return mean, low, high
 
 
-def joint_test(coordinates: ArrayLike, level: float = 0.95) -> JointTest:
-    """Hotelling's one-sample T² of ``(n, p)``, as F with p and n − p degrees of freedom, and the distance.
+def mean_distance(coordinates: ArrayLike, level: float = 0.95) -> Interval:
+    """How far the mean of ``(n, p)`` is from zero in the rows' own standard deviations, ``(distance, low, high)``.
 
+    Mahalanobis: 0 not at all; at 1 the mean row is as far out as a row strays in a typical direction. There is no
+    test beside it: a test over images rejects for untrained networks too, whose channels are never quite even.
     Missing below p + 1 rows, or where the rows do not vary in some direction.
     """
-    from scipy.stats import f as f_distribution
-
     x = np.asarray(coordinates, dtype=np.float64)
     x = x[np.isfinite(x).all(1)]
     n, p = x.shape
     if n <= p:
-        return NO_TEST
+        return math.nan, *MISSING
     mean, covariance = x.mean(0), np.atleast_2d(np.cov(x, rowvar=False))
     if np.linalg.eigvalsh(covariance)[0] <= CONSTANT**2:
-        return NO_TEST
+        return math.nan, *MISSING
     direction = np.linalg.solve(covariance, mean)
     squared = float(mean @ direction)
-    statistic = n * squared * (n - p) / (p * (n - 1))
-    low, high = _distance_interval(squared, (x - mean) @ direction, p, level)
-    return JointTest(statistic, float(f_distribution.sf(statistic, p, n - p)), math.sqrt(squared), low, high)
+    return math.sqrt(squared), *_distance_interval(squared, (x - mean) @ direction, p, level)
 
 
 def _distance_interval(squared: float, along: Rows, p: int, level: float) -> tuple[float, float]:

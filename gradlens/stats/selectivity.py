@@ -3,47 +3,53 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 
-class Selectivity(NamedTuple):
-    """Four numbers of each unit ``(U,)``, or their means over units; NaN where missing.
+class Units(NamedTuple):
+    """Three numbers of each unit of a layer ``(U,)``; NaN where missing.
 
-    raw: the paper's index, in [0, 1]. null: its mean over permuted labels. adjusted: 0 as the null, 1 one
-    class only. omega_squared: 0 no share of the variance, 1 all of it.
+    raw: the paper's index, in [0, 1]. null: its mean over permuted labels. omega_squared: 0 no share of the
+    variance, 1 all of it.
     """
 
     raw: NDArray[np.float64]
     null: NDArray[np.float64]
-    adjusted: NDArray[np.float64]
     omega_squared: NDArray[np.float64]
 
 
-def unit_selectivity(count: NDArray, mean: NDArray, sum_of_squares: NDArray, permuted: NDArray) -> Selectivity:
+class Layer(NamedTuple):
+    """Means over a layer's units that vary, and the index adjusted: 0 as the null, 1 one class only."""
+
+    raw: float
+    null: float
+    adjusted: float
+    omega_squared: float
+
+
+def unit_selectivity(count: NDArray, mean: NDArray, sum_of_squares: NDArray, permuted: NDArray) -> Units:
     """Every measure of a layer's units, ``(U,)`` each; all are missing for units that never vary.
 
     count: images a class ``(K,)``. mean: class means ``(K, U)``. sum_of_squares: total Σx² ``(U,)``.
     permuted: class means under permuted labels ``(P, K, U)``; P may be 0, which leaves no null. With one
-    image a class, permuting changes nothing: adjusted and ω² are missing.
+    image a class ω² is missing.
     """
     varies = _varies(count, mean, sum_of_squares)
-    raw = np.where(varies, selectivity_index(mean), np.nan)
-    null = np.where(varies, null_index(permuted), np.nan)
-    repeated = (count > 1).any()
-    adjusted = adjusted_index(raw, null) if repeated else np.full_like(raw, np.nan)
-    return Selectivity(raw, null, adjusted, omega_squared(count, mean, sum_of_squares))
+    raw, null = (np.where(varies, index, np.nan) for index in (selectivity_index(mean), null_index(permuted)))
+    return Units(raw, null, omega_squared(count, mean, sum_of_squares))
 
 
-def layer_selectivity(units: Selectivity) -> Selectivity:
-    """Means over a layer's units that vary, 0-d; the adjusted index is that of the means.
+def layer_selectivity(units: Units) -> Layer:
+    """A layer's means; its adjusted index is that of the means, and missing where ω² is.
 
-    A unit's own null can come so close to 1 that one unit would decide the mean of adjusted indices.
+    A single unit has none: its null can come so close to 1 that its quotient is −2,000 and decides a mean.
     """
-    raw, null, adjusted, omega = (np.asarray(finite_mean(values)) for values in units)
-    return Selectivity(raw, null, adjusted if np.isnan(adjusted) else adjusted_index(raw, null), omega)
+    raw, null, omega = map(finite_mean, units)
+    return Layer(raw, null, math.nan if math.isnan(omega) else adjusted_index(raw, null), omega)
 
 
 def finite_mean(values: ArrayLike) -> float:
@@ -75,14 +81,12 @@ def null_index(permuted: NDArray) -> NDArray[np.float64]:
     return np.mean([selectivity_index(means) for means in permuted], axis=0)
 
 
-def adjusted_index(raw: NDArray, null: NDArray) -> NDArray[np.float64]:
-    """``(SI − SI0) / (1 − SI0)``: 0 as with permuted labels, 1 one class only; missing where SI0 is 1.
+def adjusted_index(raw: float, null: float) -> float:
+    """``(SI − SI0) / (1 − SI0)`` of means over units: 0 as with permuted labels, 1 one class only.
 
-    SI0 falls with the images a class, so where there is class signal this grows with them.
+    Missing where SI0 is 1. SI0 falls with the images a class, so where there is class signal this grows with them.
     """
-    room = 1 - np.asarray(null)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(room > 0, (raw - null) / room, np.nan)
+    return (raw - null) / (1 - null) if null < 1 else math.nan
 
 
 def omega_squared(count: NDArray, mean: NDArray, sum_of_squares: NDArray) -> NDArray[np.float64]:
@@ -90,7 +94,8 @@ def omega_squared(count: NDArray, mean: NDArray, sum_of_squares: NDArray) -> NDA
 
     count ``(K,)``, class means ``(K, U)``, total Σx² ``(U,)``. 0 none, 1 all; also below 0, as without class
     signal its mean is 0 however few images a class has. With it, units that are active on a few images of
-    the whole run read low. Missing for constant units, fewer than two classes, and one image a class.
+    the whole run read low, as a detector of one class among many does: the same one has .44 of 10 classes and
+    .08 of 100. Missing for constant units, fewer than two classes, and one image a class.
     Source: Hays 1963.
     """
     seen = count > 0

@@ -10,7 +10,7 @@ from torch import nn
 
 from gradlens import analyze, load_model
 from gradlens.analyzers import _class_selectivity
-from gradlens.analyzers._class_selectivity import ADJUSTED, NAMES, NULL, OMEGA, RAW, ClassSelectivity
+from gradlens.analyzers._class_selectivity import ADJUSTED, ALL, NULL, OMEGA, RAW, RECTIFIED, ClassSelectivity
 from gradlens.core.types import Batch
 from gradlens.probes.probe import Probe
 from gradlens.stats.selectivity import permuted_labels, selectivity_index
@@ -49,8 +49,9 @@ def test_a_run_holds_each_measure_by_its_slow_definition(rng):
     raw = np.array([reference.selectivity_index(u, label) for u in units])
     null = np.array([np.mean([reference.selectivity_index(u, new) for new in dealt.T]) for u in units])
     omega = np.array([reference.omega_squared(u, label) for u in units])
-    found = {tail: run.arrays[f"class_selectivity/1{tail}"] for tail in ("", ":null", ":adjusted", ":omega_squared")}
-    expected = {"": raw, ":null": null, ":adjusted": (raw - null) / (1 - null), ":omega_squared": omega}
+    expected = {"": raw, ":null": null, ":omega_squared": omega}
+    found = {tail: run.arrays[f"class_selectivity/1{tail}"] for tail in expected}
+    assert "class_selectivity/1:adjusted" not in run.arrays
     for tail, numbers in expected.items():
         np.testing.assert_allclose(found[tail][np.isfinite(found[tail])], numbers, rtol=0, atol=1e-5, err_msg=tail)
     assert run.summary[NULL] == pytest.approx(null.mean(), abs=1e-5)
@@ -152,6 +153,46 @@ def test_the_null_is_of_as_many_permutations_as_it_says(monkeypatch, rng):
     assert all(abs(np.mean(of_each[:n]) - np.mean(of_each[:3])) > 1e-4 for n in (1, 2, 4))
 
 
+# --- units that go below zero
+
+
+def rectified_and_plain(activation, rng):
+    """A run of units behind this activation, and their values ``(N, U, 2, 2)`` before the mean over space."""
+    label = rng.integers(5, size=80)
+    image, model = images_of(rng, label), units_and_model()
+    model.net[1] = activation
+    run = run_of(image, label, model)
+    return run, label, model.net[:2](image).detach().double().numpy()
+
+
+@pytest.mark.parametrize("activation", [nn.GELU(), nn.SiLU()])
+def test_units_below_zero_are_rectified_before_their_mean_over_space(activation, rng):
+    run, label, values = rectified_and_plain(activation, rng)
+    dealt = permuted_labels(np.arange(80), label, 8)
+    units = np.maximum(values, 0).mean((2, 3)).T
+    live = np.ptp(units, 1) > 0
+    units = units[live]
+    raw = np.array([reference.selectivity_index(u, label) for u in units])
+    null = np.array([np.mean([reference.selectivity_index(u, new) for new in dealt.T]) for u in units])
+    np.testing.assert_allclose(run.arrays["class_selectivity/1:rectified"][live], raw, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(run.arrays["class_selectivity/1:rectified:null"][live], null, rtol=0, atol=1e-4)
+    expected = raw.mean(), null.mean(), (raw.mean() - null.mean()) / (1 - null.mean())
+    np.testing.assert_allclose([run.summary[name] for name in RECTIFIED], expected, rtol=0, atol=1e-4)
+    plain = np.array([reference.selectivity_index(u, label) for u in np.maximum(values.mean((2, 3)), 0).T])
+    assert abs(plain.mean() - raw.mean()) > 1e-3
+
+
+def test_relu_units_are_rectified_as_they_are(rng):
+    run, _, _ = rectified_and_plain(nn.ReLU(), rng)
+    assert [run.summary[name] for name in RECTIFIED] == [run.summary[name] for name in (RAW, NULL, ADJUSTED)]
+    assert not any("rectified" in name for name in run.arrays)
+
+
+def test_the_number_of_classes_stands_beside_omega_squared(rng):
+    label = rng.choice([0, 2, 4], size=60)
+    assert run_of(images_of(rng, label), label).summary["classes_seen"] == 3
+
+
 # --- what cannot be had
 
 
@@ -164,27 +205,27 @@ def test_nothing_is_missing_from_a_sound_run(rng):
     label = rng.integers(5, size=40)
     run = run_of(images_of(rng, label), label)
     assert reasons(run) == {}
-    assert all(run.summary[name] is not None for name in NAMES)
+    assert all(run.summary[name] is not None for name in ALL)
 
 
 def test_one_class_and_unknown_labels_say_nothing_of_selectivity(rng):
     label = np.full(20, 3)
     image = images_of(rng, label)
-    assert reasons(run_of(image, label)) == dict.fromkeys(NAMES, "all images are of one class")
-    assert reasons(run_of(image, None)) == dict.fromkeys(NAMES, "not every image has a known label")
+    assert reasons(run_of(image, label)) == dict.fromkeys(ALL, "all images are of one class")
+    assert reasons(run_of(image, None)) == dict.fromkeys(ALL, "not every image has a known label")
 
 
 def test_one_image_a_class_leaves_the_index_and_its_equal_null(rng):
     label = np.arange(5)
     run = run_of(images_of(rng, label), label)
-    assert reasons(run) == dict.fromkeys((ADJUSTED, OMEGA), "no class has more than one image")
+    assert reasons(run) == dict.fromkeys((ADJUSTED, RECTIFIED[2], OMEGA), "no class has more than one image")
     assert run.summary[RAW] == pytest.approx(run.summary[NULL], abs=1e-9)
 
 
 def test_units_that_never_vary_have_no_selectivity(rng):
     label = rng.integers(5, size=40)
     run = run_of(torch.full((40, 3, 2, 2), 0.5), label)
-    assert reasons(run) == dict.fromkeys(NAMES, "no unit varies over the images")
+    assert reasons(run) == dict.fromkeys(ALL, "no unit varies over the images")
     assert run.summary["constant_units"] == 6
 
 
@@ -192,7 +233,7 @@ def test_a_model_without_activations_has_no_units(rng):
     label = rng.integers(5, size=20)
     model = load_model(nn.Sequential(nn.Flatten(), nn.Linear(12, 5)), normalized=True, device="cpu")
     assert reasons(run_of(images_of(rng, label), label, model)) == dict.fromkeys(
-        NAMES, "the model has no activation layer"
+        ALL, "the model has no activation layer"
     )
 
 
@@ -203,7 +244,7 @@ def test_images_that_nobody_announced_leave_no_null(rng, known):
     chosen = told(model, label[:known])
     chosen.fit(probe_of(model, image, label, np.arange(16)))
     summary = chosen.summarize(pd.DataFrame(), seen(chosen, model, image, label, [np.arange(40)]))
-    assert set(summary.missing) == {NULL, ADJUSTED}
+    assert set(summary.missing) == {NULL, ADJUSTED, *RECTIFIED[1:]}
     assert np.isnan([summary.scalars[name] for name in summary.missing]).all()
     assert np.isfinite([summary.scalars[name] for name in (RAW, OMEGA)]).all()
 

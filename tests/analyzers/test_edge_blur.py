@@ -6,7 +6,7 @@ import torch
 from planted import planted
 from scipy.ndimage import gaussian_filter
 
-from gradlens.analyzers._edge_concentration import BLURS, EdgeBlur
+from gradlens.analyzers._edge_blur import BLURS, EdgeBlur
 from gradlens.probes.edges import contour_energy
 
 

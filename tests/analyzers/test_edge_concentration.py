@@ -10,7 +10,7 @@ from scipy.stats import kstest
 
 from gradlens import Preprocess, load_data
 from gradlens.analyzers._edge_concentration import MEASURES, RADIUS, RANK_FORMS, EdgeConcentration
-from gradlens.analyzers._edge_scores import log_contrast
+from gradlens.analyzers._edge_confounders import log_contrast
 from gradlens.core.types import Batch
 from gradlens.probes.edges import contour_energy
 from gradlens.probes.edges.filters import luminance

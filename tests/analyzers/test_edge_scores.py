@@ -7,7 +7,7 @@ import torch
 from planted import edge_columns, planted
 
 from gradlens.analyzers._edge_concentration import MEASURES, RANK_FORMS
-from gradlens.analyzers._edge_scores import Confounders
+from gradlens.analyzers._edge_confounders import Confounders
 
 each_measure = pytest.mark.parametrize("measure", MEASURES)
 each_form = pytest.mark.parametrize("measure", [*MEASURES, *RANK_FORMS])
@@ -108,7 +108,7 @@ def test_noise_is_at_chance(measure, shapes, pilot):
 
 
 def test_residuals_know_nothing_of_the_confounders(few):
-    confounders = Confounders(few.image)
+    confounders = Confounders.of(few.image)
     residual = confounders.residual(torch.randn(32, 64 * 64)).double().numpy()
     for values, image in zip(residual, few.image.double().numpy(), strict=True):
         assert values.std() == pytest.approx(1, abs=1e-5)
@@ -119,7 +119,7 @@ def test_residuals_know_nothing_of_the_confounders(few):
 @pytest.mark.parametrize("size", [1, 7, 33])
 def test_partial_is_defined_at_odd_sizes(size):
     image = torch.rand(2, 3, size, size + 2)
-    residual = Confounders(image).residual(torch.randn(2, size * (size + 2)))
+    residual = Confounders.of(image).residual(torch.randn(2, size * (size + 2)))
     assert residual.shape == (2, size * (size + 2))
     assert residual.isfinite().all() or size == 1
 
@@ -127,6 +127,6 @@ def test_partial_is_defined_at_odd_sizes(size):
 def test_flat_image_has_no_confounder_to_take_out(few):
     image = torch.full_like(few.image[:1], 0.5)
     values = torch.randn(1, 64 * 64)
-    residual = Confounders(image).residual(values)
+    residual = Confounders.of(image).residual(values)
     assert residual.isfinite().all()
     assert torch.corrcoef(torch.stack([residual[0], values[0]]))[0, 1] > 0.99

@@ -41,7 +41,7 @@ def test_columns_hold_one_number_an_image(name, cnn, few, pilot):
 @each_analyzer
 def test_columns_do_not_depend_on_order(name, cnn, few, pilot):
     chosen, order = fitted(name, cnn, pilot), torch.randperm(32)
-    shuffled = Batch(few.image[order], few.target[order], few.index[order])
+    shuffled = Batch(few.image[order], few.target[order], few.index[order], few.outline[order])
     found = chosen.measure(Probe(cnn, shuffled, needs=chosen.needs))
     expected = chosen.measure(Probe(cnn, few, needs=chosen.needs))
     assert_same_columns(found, {k: v[order] for k, v in expected.items()})

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from made_up import ATTACK, CONSTANT, made_up, summary_of
 
-from gradlens.stats.association import auc, auc_gain, logistic_gain
+from gradlens.stats.separation import auc, auc_gain, logistic_gain
 from gradlens.stats.tails import gini, top_share
 
 

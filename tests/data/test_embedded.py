@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from gradlens import load_data
+from gradlens import Preprocess, load_data
 from gradlens.data import _embedded
 from gradlens.data._embedded import BANDS, PHOTOGRAPHS, SIDE, crop, photograph
 
@@ -80,3 +80,29 @@ def test_the_contour_of_a_shape_surrounds_a_filled_region_of_the_image():
     for index in range(6):
         contour = source.contour(index)
         assert 30 < contour.sum() < binary_fill_holes(contour).sum() < SIDE * SIDE / 2
+
+
+# --- the true outline
+
+
+def test_a_batch_of_shapes_carries_the_outlines():
+    data = load_data("shapes")
+    batch = data.batch(range(8))
+    expected = [data.source.contour(index) for index in range(8)]
+    assert batch.outline.shape == (8, 1, 64, 64)
+    np.testing.assert_array_equal(batch.outline[:, 0].numpy(), expected)
+    for part in (batch[slice(2, 5)], batch.to("cpu")[slice(2, 5)]):
+        assert torch.equal(part.outline, batch.outline[2:5])
+    assert load_data("photos").batch([0]).outline is None
+
+
+def test_outlines_are_scaled_and_cut_as_the_images_are():
+    # Three times the size from the middle two thirds: where the outline is, coarser pixels were it or touch it.
+    plain, scaled = (load_data("shapes").bind(p).batch(range(8)) for p in (None, Preprocess(128, 2 / 3)))
+    assert scaled.outline.shape == (8, 1, 128, 128)
+    enlarged = torch.nn.functional.interpolate(plain.outline, scale_factor=3)
+    middle = torch.nn.functional.max_pool2d(enlarged[..., 32:160, 32:160], 7, 1, 3)
+    found = scaled.outline.bool()
+    assert found.flatten(1).any(1).sum() >= 6
+    assert (middle[found] > 0).float().mean() > 0.99
+    assert not found[..., 0, :].all()

@@ -12,16 +12,25 @@ from gradlens import Run
 def test_selectivity_by_layer_is_the_mean_over_units_in_forward_order():
     run = a_run()
     omega, adjusted = drawn("selectivity_by_layer", run).axes
-    for ax, tail in ((omega, ":omega_squared"), (adjusted, ":adjusted")):
-        units = [run.arrays[f"class_selectivity/{layer}{tail}"] for layer in LAYERS]
-        np.testing.assert_allclose(line(ax, "natural")[1], [values.mean() for values in units])
-        low, high = np.quantile(units, [0.1, 0.9], axis=1)
-        outline = ax.collections[0].get_paths()[0].vertices
-        assert {*np.round(low, 9), *np.round(high, 9)} <= {*np.round(outline[:, 1], 9)}
+    units = [run.arrays[f"class_selectivity/{layer}:omega_squared"] for layer in LAYERS]
+    np.testing.assert_allclose(line(omega, "natural")[1], [values.mean() for values in units])
+    low, high = np.quantile(units, [0.1, 0.9], axis=1)
+    outline = omega.collections[0].get_paths()[0].vertices
+    assert {*np.round(low, 9), *np.round(high, 9)} <= {*np.round(outline[:, 1], 9)}
+    raw, null = (
+        np.array([run.arrays[f"class_selectivity/{name}{t}"].mean() for name in LAYERS]) for t in ("", ":null")
+    )
+    np.testing.assert_allclose(line(adjusted, "natural")[1], (raw - null) / (1 - null))
     assert [tick.get_text() for tick in omega.get_xticklabels()] == list(LAYERS)
     faint = [one.get_ydata() for one in adjusted.lines if one.get_alpha() == 0.6]
     np.testing.assert_allclose(faint[0], [run.arrays[f"class_selectivity/{layer}"].mean() for layer in LAYERS])
     np.testing.assert_allclose(faint[1], [run.arrays[f"class_selectivity/{layer}:null"].mean() for layer in LAYERS])
+
+
+def test_a_unit_whose_null_is_nearly_one_does_not_decide_its_layer():
+    run = a_run()
+    run.arrays["class_selectivity/stem:null"][0] = 1 - 1e-6
+    assert -0.5 < line(drawn("selectivity_by_layer", run).axes[1], "natural")[1][0] < 1
 
 
 def test_units_that_never_vary_are_left_out_of_a_layers_mean():

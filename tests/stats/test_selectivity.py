@@ -124,8 +124,9 @@ def test_one_image_a_class_has_a_null_equal_to_the_index(rng, active):
     varies = np.isfinite(units.raw)
     assert varies.any()
     np.testing.assert_allclose(units.null[varies], units.raw[varies], rtol=0, atol=1e-12)
-    np.testing.assert_allclose(adjusted_index(units.raw, units.null)[varies], 0, atol=1e-5)
-    assert np.isnan([units.adjusted, units.omega_squared]).all()
+    assert adjusted_index(units.raw[varies].mean(), units.null[varies].mean()) == pytest.approx(0, abs=1e-5)
+    assert np.isnan(units.omega_squared).all()
+    assert np.isnan(layer_selectivity(units).adjusted)
 
 
 @each_kind
@@ -154,7 +155,7 @@ def test_a_unit_whose_null_is_nearly_one_does_not_decide_its_layer():
     label, new = np.array([0, 0, 1, 1, 2, 2]), np.array([0, 1, 0, 1, 2, 2])
     means = class_means(values, label), class_means(values, new)
     units = unit_selectivity(np.full(3, 2), means[0], (values**2).sum(0), means[1][None])
-    assert units.adjusted.min() < -1000
+    assert ((units.raw - units.null) / (1 - units.null)).min() < -1000
     assert -0.2 < layer_selectivity(units).adjusted < 1
 
 
@@ -170,17 +171,16 @@ def test_the_null_is_the_mean_index_of_permuted_labels(rng):
 
 
 def test_adjusted_index_is_zero_at_the_null_and_one_at_one():
-    np.testing.assert_allclose(
-        adjusted_index(np.array([0.3, 1, 0.65, 0]), np.array([0.3, 0.3, 0.3, 0])), [0, 1, 0.5, 0]
-    )
-    assert np.isnan(adjusted_index(np.array([1.0]), np.array([1.0]))[0])
+    found = [adjusted_index(*pair) for pair in ((0.3, 0.3), (1, 0.3), (0.65, 0.3), (0, 0))]
+    np.testing.assert_allclose(found, [0, 1, 0.5, 0])
+    assert np.isnan([adjusted_index(1.0, 1.0), adjusted_index(0.5, np.nan)]).all()
 
 
 def test_no_permutation_leaves_no_null(rng):
     values, label = drawn(rng, 1.0, 4, 5)
     units = unit_selectivity(np.bincount(label), class_means(values, label), (values**2).sum(0), np.empty((0, 100, 5)))
     assert np.isfinite([units.raw, units.omega_squared]).all()
-    assert np.isnan([units.null, units.adjusted]).all()
+    assert np.isnan(units.null).all()
     assert np.isnan(layer_selectivity(units).adjusted)
 
 
@@ -192,6 +192,18 @@ def test_units_that_never_vary_are_missing_and_left_out_of_the_mean(rng):
     assert np.isnan(np.array(units)[:, [0, -1]]).all()
     assert np.isfinite(np.array(units)[:, 1:-1]).all()
     np.testing.assert_allclose(layer_selectivity(units), expected)
+
+
+@pytest.mark.parametrize(("classes", "expected"), [(10, 0.44), (100, 0.08)])
+def test_omega_squared_of_the_same_detector_falls_with_the_classes(rng, classes, expected):
+    # One class in K drives it by 2.8 standard deviations: between-class variance 2.8² (K − 1) / K² beside 1, less
+    # its noise; a mean over 50 units of 2,000 images scatters by less than .01.
+    label = np.repeat(np.arange(classes), 2000 // classes)
+    values = rng.normal(size=(2000, 50)) + 2.8 * (label == 3)[:, None]
+    between = 2.8**2 * (classes - 1) / classes**2
+    assert between / (1 + between) == pytest.approx(expected, abs=0.035)
+    found = selective(values - values.min(), label, classes)[1].mean()
+    assert found == pytest.approx(between / (1 + between), abs=0.02)
 
 
 # --- permuted labels

@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, roc_auc_score
 from spread_cases import covered
 
-from gradlens.stats.association import auc, auc_gain, auc_interval, logistic_gain
+from gradlens.stats.separation import auc, auc_gain, auc_interval, logistic_gain
 
 
 @pytest.mark.parametrize("levels", [2, 5, 10_000])

@@ -6,7 +6,7 @@ import torch
 
 from gradlens.core.registry import edge_map
 from gradlens.data import load_data
-from gradlens.stats.association import auc
+from gradlens.stats.separation import auc
 
 EDGE_MAPS = list(edge_map)
 TURNS = {"rows": lambda x: x.flip(2), "columns": lambda x: x.flip(3), "transpose": lambda x: x.transpose(2, 3)}
