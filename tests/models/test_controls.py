@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import timm
 import torch
 import torchvision
-from refusals import refused
+from plain_numbers import trained
 from torch import nn
 
 import gradlens as gl
-from gradlens import Preprocess, Run, load_model
+from gradlens import load_model
 from gradlens.analysis.doubts import preflight
-from gradlens.cli.main import main
-from gradlens.models import Classifier, random_twin, save_checkpoint
+from gradlens.models import Classifier, random_twin
 from gradlens.models._zoo import ZOO, digits_cnn
 from gradlens.models.fresh import open_branches, reinitialise
 
@@ -31,17 +28,6 @@ ZOO_NAMES = [
     "wrn_28_10:depth=10,widen=1",
 ]
 BY_NAME = [*ZOO_NAMES, "timm:resnet18", "timm:vit_tiny_patch16_224"]
-
-
-def trained(net):
-    """Every weight and statistic of a network moved away from where it began, in place."""
-    generator = torch.Generator().manual_seed(9)
-    for tensor in net.state_dict().values():
-        if tensor.is_floating_point():
-            tensor.add_(torch.empty(tensor.shape).uniform_(0.01, 0.1, generator=generator))
-        else:
-            tensor.add_(7)
-    return net
 
 
 def as_module(net, **options):
@@ -306,118 +292,3 @@ def test_a_twin_does_not_claim_what_was_published_of_its_model(cnn):
     shown = {"label": "robust", "group": "a", "color": "red", "published_top1": 60}
     cnn.card = replace(cnn.card, name="robust", display=shown)
     assert random_twin(cnn).card.display == {"label": "robust-random", "group": "a"}
-
-
-# Opened again
-
-
-@pytest.fixture
-def checkpoint(tmp_path):
-    """Raw and average weights that differ everywhere."""
-    raw, average = trained(digits_cnn(width=2)), trained(digits_cnn(width=2))
-    described = {"arch_kwargs": {"width": 2}, "mean": HALF, "std": HALF, "preprocess": Preprocess(32, 1.0)}
-    save_checkpoint(tmp_path / "two.pt", raw.state_dict(), arch="digits_cnn", ema=average.state_dict(), **described)
-    return tmp_path / "two.pt"
-
-
-@pytest.mark.parametrize("weights", ["raw", "ema", "auto"])
-def test_the_options_of_a_twin_open_it_again(checkpoint, weights):
-    model = load_model(checkpoint, weights=weights, device="cpu")
-    twin = random_twin(model, 4)
-    again = load_model(**twin.card.options, device="cpu")
-    assert_equal(*states(twin, again))
-    assert again.card.weights == twin.card.weights
-    assert again.card.name == twin.card.name
-    assert again.card.notes == twin.card.notes
-
-
-def test_a_run_of_a_twin_looks_again_at_its_images(checkpoint, tmp_path):
-    model = load_model(checkpoint, weights="raw", device="cpu")
-    twin = random_twin(model, 1)
-    gl.analyze(twin, "digits", "sample_asymmetry", tmp_path / "run", limit=20, progress=False)
-    run = Run.load(tmp_path / "run")
-    row = run.samples.iloc[7]
-    assert float(run.probe(int(row["index"])).loss) == pytest.approx(row["loss"], rel=1e-5)
-    assert run.provenance["model"]["weights"] == "random"
-    assert run.provenance["load_model"]["weights"] == "random:seed=1"
-
-
-# What is refused
-
-
-class Fixed(nn.Module):
-    def forward(self, x):
-        return x.mean((2, 3))
-
-
-class Alone(nn.Sequential):
-    def __deepcopy__(self, memo):
-        raise RuntimeError("only one of me")
-
-
-@pytest.mark.parametrize(
-    ("make", "words"),
-    [
-        (lambda path: random_twin(as_module(Fixed())), ["Fixed", "no weight matrix"]),
-        (lambda path: random_twin(as_module(Alone(nn.Linear(2, 2)))), ["cannot be copied", "only one of me"]),
-        (lambda path: load_model(path, weights="random:sed=1"), ["'sed'", "seed"]),
-        (lambda path: load_model(path, weights="random:seed=x"), ["seed=x"]),
-        (lambda path: load_model(path, weights="randon"), ["'randon'", "random"]),
-        (lambda path: load_model(path, weights="cascade"), ["'cascade'", "random"]),
-    ],
-)
-def test_a_mistake_is_one_line(checkpoint, make, words):
-    with refused(*words):
-        make(checkpoint)
-
-
-# On the command line
-
-
-def run(folder: Path, line: str) -> int:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setenv("COLUMNS", "120")
-        return main(line.split())
-
-
-LINE = "analyze two.pt --data digits --limit 40 -b 20 --examples 0 --analyzers sample_asymmetry"
-
-
-def test_a_twin_is_measured_beside_its_model_from_one_decode(checkpoint, monkeypatch, capsys):
-    from gradlens.data import Data
-
-    read, original = [], Data.read
-    monkeypatch.setattr(Data, "read", lambda self, indices: read.append(len(indices)) or original(self, indices))
-    place = checkpoint.parent
-    assert run(place, f"{LINE} --control random --seed 3 --json -o runs") == 0
-    said = capsys.readouterr().out
-    assert "a twin beside it" in said
-    assert [r["model"] for r in json.loads(said.splitlines()[-1])["runs"]] == ["two", "two-random"]
-    # Two batches of twenty, once for both; each model's pilot before them.
-    assert read.count(20) == 2
-    twin, again = Run.load(place / "runs/two-random"), random_twin(load_model(checkpoint, device="cpu"), 3)
-    assert twin.provenance["load_model"]["weights"] == "random:seed=3"
-    fresh = gl.analyze(again, "digits", "sample_asymmetry", limit=40, progress=False)
-    assert twin.samples["loss"].to_numpy() == pytest.approx(fresh.samples["loss"].to_numpy(), rel=1e-5)
-
-
-def test_every_kind_of_weights_has_its_own_twins(checkpoint):
-    assert run(checkpoint.parent, f"{LINE} --weights raw,ema --control random -o kinds") == 0
-    found = sorted(p.name for p in (checkpoint.parent / "kinds").iterdir())
-    assert found == ["two-ema", "two-ema-random", "two-raw", "two-raw-random"]
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        ("--control shuffled", ["'shuffled'", "random"]),
-        ("--control random --weights random", ["--control", "untrained"]),
-        ("--control random --weights raw,random", ["--control", "untrained"]),
-    ],
-)
-def test_a_control_that_cannot_be_made_is_one_line(checkpoint, words, said, capsys):
-    assert run(checkpoint.parent, f"{LINE} {words}") == 2
-    error = capsys.readouterr().err
-    assert [w for w in said if w not in error] == []
-    assert error.count("\n") == 1
