@@ -78,7 +78,6 @@ def analyze_all(
 
     preprocess goes before the models' own, as a published protocol asks for.
     """
-    processes.join_for_long()
     sessions = []
     with ExitStack() as claims:
         for model, out in zip(models, outs or [None] * len(models), strict=True):

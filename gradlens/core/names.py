@@ -102,7 +102,7 @@ def as_arguments(text: str) -> dict[str, Any]:
             str(k.arg): k.value.id if isinstance(k.value, ast.Name) else ast.literal_eval(k.value) for k in keywords
         }
     except (SyntaxError, ValueError):
-        raise UserError(f"arguments '{text}' are not understood; write img_size=32,depths=(1,1,1,1)") from None
+        raise UserError(f"arch_kwargs '{text}' is not understood; write img_size=32,depths=(1,1,1,1)") from None
 
 
 def split_specs(text: str) -> list[str]:

@@ -24,7 +24,7 @@ from gradlens.core.types import UserError
 from gradlens.models._allowed import check_arguments, check_classes, check_fields, check_tensors
 from gradlens.models._opening import Opened, open_checkpoint
 from gradlens.models._wrappings import State, Weights, average_in, unwrap
-from gradlens.models.architectures import crop_pct, torchvisions
+from gradlens.models.architectures import crop_pct, is_code, torchvisions
 
 Fields = dict[str, Any]
 
@@ -124,7 +124,8 @@ def read_checkpoint(path: str | Path, trust_pickle: bool = False) -> Checkpoint:
             f"{path} holds a {type(opened.content).__name__}; wanted a dictionary of tensors: save model.state_dict()"
         )
     fields = check_fields(path, fields)
-    check_arguments(str(path), fields.get("arch_kwargs", {}))
+    if not is_code(fields.get("arch") or ""):
+        check_arguments(str(path), fields.get("arch_kwargs", {}))
     sets = {key: _weights(opened.file, state) for key, state in fields.pop("sets").items()}
     known = [key for key in WEIGHTS if key in sets]
     main = known[0] if known else max(sets, key=lambda key: len(sets[key].bare.state))
@@ -236,7 +237,7 @@ def _hugging_face(opened: Opened) -> Fields | None:
         "layout": "Hugging Face folder",
         "sets": {"": opened.content},
         "arch": config.get("architecture"),
-        "arch_kwargs": _without_none({"global_pool": config.get("global_pool"), **(config.get("model_args") or {})}),
+        "arch_kwargs": _with(_without_none({"global_pool": config.get("global_pool")}), config.get("model_args")),
         "mean": floats(how.get("mean")),
         "std": floats(how.get("std")),
         "num_classes": config.get("num_classes") or how.get("num_classes"),
@@ -334,7 +335,12 @@ def _building(args: Mapping) -> Fields:
         "act_layer": args.get("act_layer"),
         "in_chans": args.get("in_chans") or (shape[0] if len(shape) == 3 and shape[0] != 3 else None),
     }
-    return {**_without_none(stated), **dict(args.get("model_kwargs") or {})}
+    return _with(_without_none(stated), args.get("model_kwargs"))
+
+
+def _with(stated: Fields, more: Any) -> Any:
+    """Arguments with more of them; what is no table is left as it is, for ``check_fields`` to name."""
+    return {**stated, **(more or {})} if isinstance(more or {}, Mapping) else more
 
 
 def _preprocess(how: Mapping) -> Fields:

@@ -152,14 +152,7 @@ class Probe(Forward):
     def _differentiated(self, of: str) -> Images:
         """The gradient in the modes that train: with its graph, or as a leaf."""
         value, keep = self._value(of, self.logits), self.mode == "graph"
-        try:
-            (gradient,) = torch.autograd.grad(value.sum(), self.image, create_graph=keep, retain_graph=True)
-        except RuntimeError as error:
-            if "use_reentrant" not in str(error):
-                raise
-            raise UserError(
-                "activation checkpointing is reentrant, which cannot be trained through; give use_reentrant=False"
-            ) from error
+        (gradient,) = torch.autograd.grad(value.sum(), self.image, create_graph=keep, retain_graph=True)
         return gradient if keep else gradient.detach().requires_grad_()
 
     def pulled_back(self, cotangent: Tensor, last: bool = False) -> Images:

@@ -55,9 +55,6 @@ class Alone(nn.Sequential):
         (
             lambda path: random_twin(load_model(Alone(nn.Linear(2, 2)), normalized=True)),
             ["cannot be copied", "only one of me"],
-        (
-            lambda path: random_twin(load_model(Alone(nn.Linear(2, 2)), normalized=True)),
-            ["cannot be copied", "only one of me"],
         ),
         (lambda path: load_model(path, weights="random:sed=1"), ["'sed'", "seed"]),
         (lambda path: load_model(path, weights="random:seed=x"), ["seed=x"]),
