@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from gradlens.core.names import unknown
-from gradlens.core.stated import Stated, by_default, by_file, by_user, settled
+from gradlens.core.stated import Stated, by_default, by_file, by_user
 from gradlens.core.surroundings import undisturbed
 from gradlens.core.types import Preprocess, UserError
 from gradlens.models._activations import activation_names
@@ -20,54 +20,24 @@ from gradlens.models._allowed import check_arch
 from gradlens.models._checkpoint import Checkpoint, read_checkpoint
 from gradlens.models._classifier import Classifier, ModelCard
 from gradlens.models._handed import by_channel, measurable
+from gradlens.models._statements import (
+    Asked,
+    Chosen,
+    activation_of,
+    is_name,
+    normalisation_of,
+    parts_of,
+    preprocess_of,
+    said_of,
+    size_of,
+    weights_of,
+)
 from gradlens.models._swapping import swap_activations
-from gradlens.models._wrappings import Form, State, average_in, below, unwrap, without_counters
-from gradlens.models.architectures import SOURCES, Built, For, arguments_of, build, classes_in, is_code, literal
+from gradlens.models._wrappings import State, average_in, below, unwrap, without_counters
+from gradlens.models.architectures import SOURCES, Built, For, build, classes_in, is_code, literal
 from gradlens.models.fresh import fixed_seed, fresh_seed, keep_constants, open_branches, read_control, reinitialise
-from gradlens.models.normalisation import Normalisation, settle
 
 WEIGHTS = ("auto", "raw", "ema", "random")
-# A preprocessing's parts, as a user may call them.
-PARTS = {"img_size": "size", **{f.name: f.name for f in fields(Preprocess)}}
-
-
-@dataclass(frozen=True)
-class _Chosen:
-    """The weights of a file that are used, as the network takes them and with everything taken off."""
-
-    kind: Stated[str]
-    form: Form
-    bare: Form
-    notes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """What was asked of ``load_model``, but for the device; enough to open the same model again."""
-
-    spec: str | Path | nn.Module
-    arch: str | None
-    weights: str
-    activation: str | None
-    mean: tuple[float, ...] | None
-    std: tuple[float, ...] | None
-    normalized: bool | None
-    num_classes: int | None
-    trust_pickle: bool
-    arch_kwargs: Mapping[str, Any] | None
-    preprocess: Mapping[str, Any] | None
-
-    @property
-    def options(self) -> dict[str, Any] | None:
-        """As arguments that a file can keep; a module cannot be kept."""
-        given = {f.name: getattr(self, f.name) for f in fields(self)}
-        kept = {**{k: v for k, v in given.items() if v is not None}, "spec": str(self.spec)}
-        return None if isinstance(self.spec, nn.Module) else kept
-
-    @property
-    def name(self) -> str | None:
-        """The architecture's, where the user named it."""
-        return self.arch or (str(self.spec) if _is_name(self.spec) else None)
 
 
 @undisturbed()
@@ -100,28 +70,28 @@ def load_model(
     is missing raises UserError and names the flag.
     """
     kwargs = {key: literal(value) for key, value in (arch_kwargs or {}).items()} or None
-    asked = _Asked(
+    asked = Asked(
         *(spec, arch, weights, activation, mean, std, normalized, num_classes, trust_pickle),
-        *(kwargs, _parts(preprocess) or None),
+        *(kwargs, parts_of(preprocess) or None),
     )
     seed = read_control(weights)
     kind = "random" if seed is not None else weights
-    if kind not in WEIGHTS and (isinstance(spec, nn.Module) or _is_name(spec)):
+    if kind not in WEIGHTS and (isinstance(spec, nn.Module) or is_name(spec)):
         raise UserError(unknown("weights", weights, WEIGHTS))
     built, checkpoint, name, stated = _built(asked, kind, seed)
     built = measurable(built, name)
     sites = swap_activations(built.net, activation) if activation else 0
     chosen = _choose(built.net, checkpoint, kind) if checkpoint else None
     filled = _fill(built.net, chosen, str(spec)) if seed is None else _randomise(built, chosen, seed)
-    normalisation, said = _normalise(name, asked, built, checkpoint, chosen)
+    normalisation, said = normalisation_of(name, asked, built, checkpoint, chosen)
     swapped = [f"{sites} activations swapped for {activation}"] if sites else []
     normalisation = replace(normalisation, value=by_channel(normalisation.value, built.net))
-    how, parts = _preprocess(asked, built, checkpoint)
+    how, parts = preprocess_of(asked, built, checkpoint)
     used = activation or "+".join(activation_names(built.net)) or None
     classes = _count_classes(built.net) or num_classes
     stated |= {
-        "weights": _weights(kind, built, chosen),
-        "activation": _activation(asked, checkpoint, built, used),
+        "weights": weights_of(kind, built, chosen),
+        "activation": activation_of(asked, checkpoint, built, used),
         "mean": Stated(normalisation.value.mean, normalisation.rank, normalisation.where),
         "std": Stated(normalisation.value.std, normalisation.rank, normalisation.where),
         "num_classes": stated.get("num_classes") or built.own(classes),
@@ -148,15 +118,7 @@ def load_model(
     return Classifier(built.net, card).eval().to(choose_device(device))
 
 
-def _parts(preprocess: Preprocess | Mapping[str, Any] | None) -> dict[str, Any]:
-    """The parts that are stated, by the names of ``Preprocess``."""
-    given = vars(preprocess) if isinstance(preprocess, Preprocess) else preprocess or {}
-    if strange := next((key for key in given if key not in PARTS), None):
-        raise UserError(unknown("part of preprocess", strange, PARTS))
-    return {PARTS[key]: value for key, value in given.items() if value is not None}
-
-
-def _built(asked: _Asked, kind: str, seed: int | None) -> tuple[Built, Checkpoint | None, str, dict[str, Stated[Any]]]:
+def _built(asked: Asked, kind: str, seed: int | None) -> tuple[Built, Checkpoint | None, str, dict[str, Stated[Any]]]:
     """The network before its weights, the file that has them, the model's name, and who says what it is."""
     if isinstance(asked.spec, nn.Module):
         if kind == "random":
@@ -168,7 +130,7 @@ def _built(asked: _Asked, kind: str, seed: int | None) -> tuple[Built, Checkpoin
         return _from_text(asked, kind)
 
 
-def _fill(net: nn.Module, chosen: _Chosen | None, path: str) -> tuple[str, ...]:
+def _fill(net: nn.Module, chosen: Chosen | None, path: str) -> tuple[str, ...]:
     """Load the weights of a file, if there is one."""
     if chosen is None:
         return ()
@@ -176,71 +138,12 @@ def _fill(net: nn.Module, chosen: _Chosen | None, path: str) -> tuple[str, ...]:
     return chosen.notes
 
 
-def _randomise(built: Built, chosen: _Chosen | None, seed: int) -> tuple[str, ...]:
+def _randomise(built: Built, chosen: Chosen | None, seed: int) -> tuple[str, ...]:
     """Leave no trained weight in the network: a module, or a user's code, may come with some."""
     notes = reinitialise(built.net, seed) if built.weights == "given" else ()
     if chosen:
         keep_constants(built.net, chosen.form.state)
     return (f"fresh weights, seed {seed}", *open_branches(built.net), *notes)
-
-
-def _normalise(
-    name: str, asked: _Asked, built: Built, checkpoint: Checkpoint | None, chosen: _Chosen | None
-) -> tuple[Stated[Normalisation], list[str]]:
-    form, bare = (chosen.form, chosen.bare) if chosen else (None, None)
-    stated = Normalisation(checkpoint.mean, checkpoint.std) if checkpoint else Normalisation()
-    usual = built.own(Normalisation(built.mean, built.std))
-    return settle(name, Normalisation(asked.mean, asked.std), asked.normalized, form, bare, stated, usual)
-
-
-def _weights(kind: str, built: Built, chosen: _Chosen | None) -> Stated[str]:
-    if kind == "random":
-        return by_user("random")
-    return chosen.kind if chosen else built.own(built.weights)
-
-
-def _activation(asked: _Asked, checkpoint: Checkpoint | None, built: Built, used: str | None) -> Stated[str | None]:
-    if asked.activation or "act_layer" in _arguments(asked):
-        return by_user(used)
-    if checkpoint and checkpoint.states_activation:
-        return by_file(used, checkpoint.where)
-    return built.own(used)
-
-
-def _preprocess(
-    asked: _Asked, built: Built, checkpoint: Checkpoint | None
-) -> tuple[Preprocess | None, dict[str, Stated[Any]]]:
-    """What the user states, else the file, else the architecture; with who said what, by timm's names."""
-    file, where = (checkpoint.preprocess, checkpoint.where) if checkpoint else ({}, "")
-    if strange := next((key for key in file if key not in PARTS), None):
-        raise UserError(f"the file's preprocessing {file} is not understood ('{strange}'); save it again")
-    user, own = asked.preprocess or {}, vars(built.preprocess or Preprocess())
-    stated_size = _size(asked, checkpoint)
-    if not built.preprocess and stated_size is None:
-        if user:
-            raise UserError(f"{built.arch} has no size of its own to go with {dict(user)}; give --img-size too")
-        return None, {}
-    parts: dict[str, Any] = {"size": stated_size or built.own(own["size"])}
-    for part in ("crop_pct", "interpolation", "crop_mode"):
-        stated = by_user(user.get(part)), by_file(file.get(part), where), built.own(own[part])
-        parts[part] = settled(part, *stated)
-    how = Preprocess(**{part: one.value for part, one in parts.items()})
-    # Nobody asks of the usual crop.
-    if how.crop_mode == "center":
-        del parts["crop_mode"]
-    return how, {"img_size": parts.pop("size"), **parts}
-
-
-def _size(asked: _Asked, checkpoint: Checkpoint | None) -> Stated[Any] | None:
-    """The size of images that is stated, whether for them or for the network."""
-    user = (asked.preprocess or {}).get("size") or _arguments(asked).get("img_size")
-    file = checkpoint and (checkpoint.preprocess.get("size") or checkpoint.arch_kwargs.get("img_size"))
-    return settled("img_size", by_user(user), by_file(file, checkpoint.where) if checkpoint else None)
-
-
-def _arguments(asked: _Asked) -> dict[str, Any]:
-    """What the user says of the architecture's arguments."""
-    return {**(asked.arch_kwargs or {}), **(arguments_of(asked.name) if asked.name else {})}
 
 
 def choose_device(device: str) -> torch.device:
@@ -253,19 +156,15 @@ def choose_device(device: str) -> torch.device:
     return torch.device(f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu")
 
 
-def _is_name(spec: Any) -> bool:
-    return not isinstance(spec, nn.Module) and ":" in str(spec) and not Path(spec).exists()
-
-
-def _from_text(asked: _Asked, weights: str) -> tuple[Built, Checkpoint | None, str, dict[str, Stated[Any]]]:
+def _from_text(asked: Asked, weights: str) -> tuple[Built, Checkpoint | None, str, dict[str, Stated[Any]]]:
     spec = str(asked.spec)
-    if _is_name(spec):
+    if is_name(spec):
         last = next((part for part in reversed(spec.split(":")) if "=" not in part), spec)
         name = last.rpartition("/")[2] if spec.partition(":")[0] in SOURCES else last
-        size = _size(asked, None)
+        size = size_of(asked, None)
         to = For(size.value if size else None)
         built = build(spec, asked.arch_kwargs or {}, asked.num_classes, weights != "random", to)
-        return built, None, name, _said_of(asked, None, {}, asked.num_classes)
+        return built, None, name, said_of(asked, None, {}, asked.num_classes)
     checkpoint = read_checkpoint(spec, asked.trust_pickle)
     built, stated = _network_of(checkpoint, asked)
     # The file's own activation is part of the architecture that its weights were trained with.
@@ -275,7 +174,7 @@ def _from_text(asked: _Asked, weights: str) -> tuple[Built, Checkpoint | None, s
     return built, checkpoint, path.name if path.is_dir() else Path(path.name.removesuffix(".tar")).stem, stated
 
 
-def _network_of(checkpoint: Checkpoint, asked: _Asked) -> tuple[Built, dict[str, Stated[Any]]]:
+def _network_of(checkpoint: Checkpoint, asked: Asked) -> tuple[Built, dict[str, Stated[Any]]]:
     """What was asked for, else the module that a trusted file holds, else what the file names."""
     if checkpoint.module is not None and not asked.arch:
         name = type(checkpoint.module).__name__
@@ -298,29 +197,17 @@ def _network_of(checkpoint: Checkpoint, asked: _Asked) -> tuple[Built, dict[str,
     left = checkpoint.arch_kwargs if asked.arch and is_code(name) else {}
     file = {} if left else checkpoint.arch_kwargs
     kwargs, state = {**file, **(asked.arch_kwargs or {})}, checkpoint.weights.bare.state
-    size, path = _size(asked, checkpoint), Path(checkpoint.path)
+    size, path = size_of(asked, checkpoint), Path(checkpoint.path)
     if size and "img_size" in kwargs:
         kwargs["img_size"] = size.value
     classes = asked.num_classes or checkpoint.num_classes or classes_in(name, kwargs, state)
     to = For(size.value if size else None, path.name, checkpoint.sha256, tuple(state))
     built = build(name, kwargs, classes, to=to)
     notes = (*built.notes, *([f"left to {name}, though the file states it: {left}"] if left else []))
-    return replace(built, notes=notes), _said_of(asked, checkpoint, file, classes)
+    return replace(built, notes=notes), said_of(asked, checkpoint, file, classes)
 
 
-def _said_of(
-    asked: _Asked, checkpoint: Checkpoint | None, file: Mapping[str, Any], classes: int | None
-) -> dict[str, Stated[Any]]:
-    """Who says what the architecture is: its name, its arguments and its number of classes."""
-    where, user = checkpoint.where if checkpoint else "", _arguments(asked)
-    arguments = {key: by_file(value, where) for key, value in file.items()}
-    arguments |= {key: by_user(value) for key, value in user.items()}
-    name = by_user(asked.name) if asked.name else by_file(checkpoint.arch if checkpoint else None, where)
-    counted = by_user(classes) if asked.num_classes else by_file(classes, where) if checkpoint and classes else None
-    return {"architecture": name, **arguments, **({"num_classes": counted} if counted else {})}
-
-
-def _choose(net: nn.Module, checkpoint: Checkpoint, asked: str) -> _Chosen:
+def _choose(net: nn.Module, checkpoint: Checkpoint, asked: str) -> Chosen:
     """Say aloud where several sets of weights were there to choose from."""
     # Of a twin, only what is no weight is taken.
     key = checkpoint.choose("auto" if asked == "random" else asked)
@@ -334,7 +221,7 @@ def _choose(net: nn.Module, checkpoint: Checkpoint, asked: str) -> _Chosen:
     notes = [f"the file holds several weights: {key} ({kind}) used, {', '.join(others)} not"] if others else []
     notes += [f"beside the weights, and left out: {', '.join(form.left[:3])}"] if form.left else []
     by = by_user(kind, key) if named else by_default(kind, key) if others else by_file(kind, key or checkpoint.where)
-    return _Chosen(by, form, held.bare, tuple(notes))
+    return Chosen(by, form, held.bare, tuple(notes))
 
 
 def _load_strictly(net: nn.Module, state: State, path: str) -> None:
