@@ -79,7 +79,7 @@ def test_an_analysis_that_is_killed_thirty_times(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_a_training_that_is_killed_thirty_times(tmp_path):
-    given = {"epochs": 4, "ema": 0.9, "radius": 0}
+    given = {"epochs": 4, "ema": 0.9}
     whole = train(config(tmp_path, out=tmp_path / "whole", **given))
     began = time.monotonic()
     train(config(tmp_path, out=tmp_path / "twice", **given))
