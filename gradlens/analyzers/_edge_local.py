@@ -79,10 +79,8 @@ def partial_correlations(maps: Float[Tensor, "b m p"], confounders: Confounders)
     What an orthonormal basis of the confounders takes of two maps' inner product is the product of their shadows
     on it; of a map with itself that is Pythagoras. So inner products are all that it takes.
     """
-    # In float64: a difference of nearly equal numbers, whose last digits would else depend on the size of a batch.
-    maps = maps.double()
-    shadows = torch.cat([maps @ confounders.place.T.double(), maps @ confounders.directions.mT.double()], 2)
-    left = (maps @ maps.mT - shadows @ shadows.mT) / maps.shape[2]
+    shadows = torch.cat([maps @ confounders.place.T, maps @ confounders.directions.mT], 2).double()
+    left = ((maps @ maps.mT).double() - shadows @ shadows.mT) / maps.shape[2]
     variance = left.diagonal(dim1=1, dim2=2)
     length = variance.where(variance > NEGLIGIBLE, torch.nan).sqrt()
     return left / length[:, :, None] / length[:, None]
