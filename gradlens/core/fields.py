@@ -77,20 +77,20 @@ def short(value: Any) -> str:
 
 def read_toml(file: Path, what: str) -> dict[str, Any]:
     """A TOML file's table; what: as the error calls a right one."""
-    text = read_text(file, what)
-    try:
-        return tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{file} is not TOML ({_why(error)}); wanted {what}") from None
+    return _parsed(file, what, "TOML", tomllib.loads)
 
 
 def read_json(file: Path, what: str) -> Any:
     """The value of a JSON file."""
+    return _parsed(file, what, "JSON", json.loads)
+
+
+def _parsed(file: Path, what: str, language: str, parse: Callable[[str], Any]) -> Any:
     text = read_text(file, what)
     try:
-        return json.loads(text)
+        return parse(text)
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{file} is not JSON ({_why(error)}); wanted {what}") from None
+        raise UserError(f"{file} is not {language} ({_why(error)}); wanted {what}") from None
 
 
 def read_text(file: Path, what: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gradlens.core.files import write_atomically
+from gradlens.core.files import file_hash, write_atomically
 from gradlens.core.names import unknown
 from gradlens.core.types import UserError
 from gradlens.models._allowed import check_arguments, check_classes, check_fields, check_tensors
@@ -114,7 +113,7 @@ def read_checkpoint(path: str | Path, trust_pickle: bool = False) -> Checkpoint:
     sets = {key: _weights(opened.file, state) for key, state in fields.pop("sets").items()}
     known = [key for key in WEIGHTS if key in sets]
     main = known[0] if known else max(sets, key=lambda key: len(sets[key].bare.state))
-    checkpoint = Checkpoint(path=str(path), sha256=sha256_of(opened.file), sets=sets, main=main, **fields)
+    checkpoint = Checkpoint(path=str(path), sha256=file_hash(opened.file), sets=sets, main=main, **fields)
     check_classes(path, checkpoint.num_classes, [held.bare.state for held in sets.values()])
     _check_finite(checkpoint)
     return checkpoint
@@ -130,11 +129,6 @@ def save_checkpoint(path: str | Path, state: State, *, arch: str, **described: A
     if preprocess is not None:
         content["preprocess"] = vars(preprocess)
     write_atomically(Path(path), lambda f: torch.save(content, f))
-
-
-def sha256_of(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _weights(file: Path, state: Any) -> Weights:
