@@ -57,6 +57,11 @@ class Opened:
         browser.get_log("browser")
         browser.get_log("performance")
         browser.get(file.as_uri())
+        # On a busy machine the driver may come back before the page has been read to its end.
+        end = time.monotonic() + PATIENCE
+        while self.run("return [location.href, document.readyState]") != [file.as_uri(), "complete"]:
+            assert time.monotonic() < end
+            time.sleep(0.02)
 
     def run(self, script, *arguments):
         return self.browser.execute_script(script, *arguments)
