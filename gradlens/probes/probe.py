@@ -161,7 +161,7 @@ class Probe(Forward):
             del self.logits
         if not self.logits.requires_grad:
             raise UserError(
-                "the model has no gradient: its logits are detached from the images (detach, no_grad, argmax or another "
+                "the model has no gradient: its logits are detached from the images (detach, no_grad, argmax, another "
                 "framework on the way); leave the gradients' measures out, or attack it with square"
             )
         # What is computed again under activation checkpointing must be what the forward pass was.
