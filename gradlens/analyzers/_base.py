@@ -139,8 +139,7 @@ def choose_analyzers(
     if chosen == "standard":
         chosen = STANDARD
     elif chosen == "full":
-        # Not those with cheaper settings for tests, which take seconds an image as they are.
-        chosen = [name for name, kind in analyzers_by_name.items() if not hasattr(kind, "cheap")]
+        chosen = list(analyzers_by_name)
     elif isinstance(chosen, str):
         chosen = split_specs(chosen)
     found: list[Analyzer] = []
