@@ -32,8 +32,8 @@ class Curvature(Analyzer):
     unit pixel; its inverse is the distance at which the gradient has changed by its own size. High: a linear
     picture of the loss holds for small steps only. ``hessian_steps``: products taken; an image is done when its
     norm is within ``tolerance`` of where its steps lead; where ``steps`` are not enough it is one more, and the
-    norm a lower bound. ``hessian_unconverged``: the share of those, in percent. Missing for piecewise-linear networks (ReLU), where the second
-    derivative sees none of the kinks.
+    norm a lower bound. ``hessian_unconverged``: the share of those, in percent. Missing for piecewise-linear
+    networks (ReLU), where the second derivative sees none of the kinks.
 
     estimator ``paper``: ``|u · H u|`` at twenty steps, as published, which is not the spectral norm of an
     indefinite Hessian but 0.08 to 0.99 of it. Source: Rodríguez-Muñoz et al. 2024, Moosavi-Dezfooli et al. 2019.
