@@ -1,6 +1,7 @@
 """Bisection finds the nearest broken image where it is known, alone or in company, and forgets no success."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -76,7 +77,7 @@ def test_no_later_failure_forgets_a_success(cnn, digits):
     # Starts from noise and few steps, so that attacks often fail.
     weak = Schedule(attacks=1, steps=2, start=0.05, step=0.5, warm=False, objective="loss")
     found = [smallest(probe, "linf", 0.5, replace(weak, attacks=n)).distance for n in (1, 2, 4, 8)]
-    assert all((later <= sooner).all() for sooner, later in zip(found, found[1:], strict=False))
+    assert all((later <= sooner).all() for sooner, later in pairwise(found))
     assert (found[-1] < found[0]).any()
 
 
