@@ -78,8 +78,8 @@ class History:
             config = checked(path / "config.json", "all", read_json(path / "config.json", "the recipe"), dict)
             epochs = config.get("epochs")
             checked(path / "config.json", "epochs", epochs, int, Rule(lambda number: number > 0, "at least 1"))
-            changed = _changed(path, config)
             frame = _numbers(path / "history.csv")
+            changed = _changed(path, config)
         except (OSError, ValueError) as error:
             raise UserError(f"{path} is damaged ({error}); train again") from None
         refuse_edited(path, changed, allow_edited, "train again")
