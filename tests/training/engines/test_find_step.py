@@ -12,10 +12,10 @@ from gradlens.training.engines import _replay as replay
 
 
 class Coarse(nn.Module):
-    """Rounds images to some 2e-4, as a deep network does layer by layer, each pixel elsewhere; its derivative is 1."""
+    """Rounds images to some 3e-3, as a deep network does layer by layer, each pixel elsewhere; its derivative is 1."""
 
     def forward(self, image):
-        offset = torch.linspace(2000, 4000, image[0].numel()).view_as(image[0])
+        offset = torch.linspace(20000, 40000, image[0].numel()).view_as(image[0])
         return (image + offset) - offset
 
 
@@ -30,7 +30,8 @@ def test_step_grows_out_of_rounding(rounding, batch, penalised):
     usual = FiniteDifference()
     found = find_step(usual, rounding, batch, penalised)
     assert agreement(usual, rounding, batch, penalised) < 0.99
-    assert agreement(found, rounding, batch, penalised) > 0.999
+    # A thousandth is what two steps may differ by, each from the other.
+    assert agreement(found, rounding, batch, penalised) > 0.998
     assert usual.growth == 1 < found.growth
 
 
@@ -47,7 +48,7 @@ def test_step_does_not_grow_over_kinks(batch, monkeypatch):
 def test_growth_passes_the_cap_and_is_said(rounding, batch, caplog):
     engine = CheckedFiniteDifference()
     with caplog.at_level(logging.WARNING, "gradlens"):
-        stats = [engine(rounding, batch, GRADNORM, 1.0) for _ in range(2)]
+        stats = [engine(rounding, batch, EDGE, 1.0) for _ in range(2)]
     assert {s.engine for s in stats} == {"finite_difference"}
     assert stats[0].cosine > 0.99
     assert min(s.displacement for s in stats) > 0.1
