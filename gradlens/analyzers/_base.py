@@ -155,11 +155,9 @@ def choose_analyzers(
 
 def _listed(chosen: Iterable[str | Analyzer | Callable]) -> list[str | Analyzer | Callable]:
     """Each of what is asked for, with what ``standard`` and ``full`` stand for and does not stand there already."""
-    # Not those with cheaper settings for tests, which take seconds an image as they are.
-    full = [name for name, kind in analyzers_by_name.items() if not hasattr(kind, "cheap")]
     listed: list[str | Analyzer | Callable] = []
     for item in chosen:
-        several = {"standard": STANDARD, "full": full}.get(item) if isinstance(item, str) else None
+        several = {"standard": STANDARD, "full": list(analyzers_by_name)}.get(item) if isinstance(item, str) else None
         listed += [item] if several is None else [name for name in several if name not in listed]
     return listed
 
