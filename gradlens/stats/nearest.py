@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
 Images = NDArray[np.float32]
+# Queries, and whom they may meet → what bounds their distances, and by how much these may be off.
+Filter = Callable[[Images, NDArray], tuple[NDArray, NDArray]]
 # Metrics by scipy's names.
 NORMS = {"linf": "chebyshev", "l2": "euclidean", "l1": "cityblock"}
 # Queries at once; pixels after which a comparison in bytes is given up where it can be; side of the blocks.
@@ -39,7 +41,8 @@ def nearest(queries: Images, others: Images, may: Callable[[slice], NDArray], no
     The filter of L∞ are pixels in 256 steps and their means over blocks: the largest difference of some is at most
     that of all, so a pair is given up once it exceeds the best. That of L2 are products in float32.
     """
-    filtered = {"linf": _Bytes, "l2": _Products, "l1": _Plainly}[norm](others)
+    filters: dict[str, Callable[[Images], Filter]] = {"linf": _Bytes, "l2": _Products, "l1": _Plainly}
+    filtered = filters[norm](others)
     flat = others.reshape(len(others), -1)
 
     def some(rows: slice) -> Nearest:
