@@ -61,7 +61,7 @@ def study(name: str, models: Sequence[Any] = (), data: Any = None, **parameters:
 
 def _made_of(name: str, method: Any, models: Sequence[Classifier], data: Data | None) -> dict[str, Any]:
     """What a table needs to be made again."""
-    parameters = dataclasses.asdict(method) if dataclasses.is_dataclass(method) else {}
+    parameters = vars(method) if dataclasses.is_dataclass(method) else {}
     of_data = {"data": data.name, "data_fingerprint": data.fingerprint, "load_data": data.options} if data else {}
     return {
         "study": name,
