@@ -18,7 +18,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from gradlens.analysis.doubts import IMAGES, preflight
+from gradlens.analysis.doubts import IMAGES, preflight, suspicion
 from gradlens.analysis.parts import Parts, difference
 from gradlens.analysis.protocols import protocol
 from gradlens.analysis.provenance import circumstances, contract
@@ -34,7 +34,7 @@ from gradlens.core.names import unknown
 from gradlens.core.stated import Stated
 from gradlens.core.types import Batch, UserError
 from gradlens.data import Data
-from gradlens.models import Classifier
+from gradlens.models import Classifier, is_control
 from gradlens.probes.probe import Probe
 from gradlens.probes.soundness import LOOKED_AT, sound_copy
 from gradlens.runs.record import Run
@@ -164,6 +164,7 @@ class Session:
         run = assemble(
             samples, self._tallies, self.analyzers, self._plain, self.model, self.data, provenance, self._kept
         )
+        self._say_chance(run)
         if self.folder is not None:
             run.save(self.folder)
             self.parts.remove()
@@ -177,12 +178,23 @@ class Session:
         """Before a long run, or where somebody said what the accuracy should be."""
         published = (self.model.card.display or {}).get("published_top1")
         expected = self.settings.expect_top1 or (published and (published, 1.0))
-        if expected or self.settings.strict or len(self.data) > 4 * IMAGES:
-            suspicion = preflight(self._measured, self.data, expected, self.settings.batch_size)
-            if suspicion and self.settings.strict:
-                raise UserError(suspicion)
-            if suspicion:
-                logging.getLogger("gradlens").warning(suspicion)
+        self._looked_at = bool(expected or self.settings.strict or len(self.data) > 4 * IMAGES)
+        if self._looked_at:
+            doubt = preflight(self._measured, self.data, expected, self.settings.batch_size)
+            if doubt and self.settings.strict:
+                raise UserError(doubt)
+            if doubt:
+                logging.getLogger("gradlens").warning(doubt)
+
+    def _say_chance(self, run: Run) -> None:
+        """After a short run, whose accuracy was not looked at before."""
+        valid, card = self.data.valid_classes, self.model.card
+        column = run.samples.get("correct_valid" if valid else "correct")
+        if column is None or self._looked_at or is_control(card) or processes.rank() != 0:
+            return
+        classes = len(valid) if valid else card.num_classes or 0
+        if classes and (doubt := suspicion(card.name, int(column.sum()), int(column.count()), classes)):
+            logging.getLogger("gradlens").warning(doubt)
 
     def _check_failures(self) -> None:
         failures = self.parts.failures

@@ -6,11 +6,13 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from gradlens.analysis.analysis import Session, Settings
+from gradlens.analysis.class_names import as_model_counts
 from gradlens.analysis.doubts import contradictions
 from gradlens.analysis.loop import pass_on
 from gradlens.analysis.preprocessing import bound
@@ -29,7 +31,7 @@ from gradlens.runs.record import Run
 
 def analyze(
     model: str | Path | Classifier | nn.Module,
-    data: str | Path | Data,
+    data: Any,
     analyzers: str | Sequence[str | Analyzer | Callable] = "standard",
     out: str | Path | None = None,
     *,
@@ -64,7 +66,7 @@ def analyze(
 @undisturbed()
 def analyze_all(
     models: Sequence[str | Path | Classifier | nn.Module],
-    data: str | Path | Data,
+    data: Any,
     analyzers: str | Sequence[str | Analyzer | Callable] = "standard",
     outs: Sequence[str | Path | None] = (),
     settings: Settings | None = None,
@@ -82,8 +84,10 @@ def analyze_all(
     with ExitStack() as claims:
         for model, out in zip(models, outs or [None] * len(models), strict=True):
             classifier = as_classifier(model)
-            opened = data if isinstance(data, Data) else load_data(data)
-            pixels, stated = bound(opened, classifier, preprocess)
+            opened = data = data if isinstance(data, Data) else load_data(data)
+            named, said = as_model_counts(opened, classifier)
+            _warn(said)
+            pixels, stated = bound(named, classifier, preprocess)
             chosen = choose_analyzers(analyzers, [objective] if isinstance(objective, str) else objective)
             known = {name: one for name, one in {**classifier.card.stated, **stated}.items() if one is not None}
             asked = chosen, _output(out), settings or Settings(), known
@@ -105,8 +109,8 @@ def _runs(sessions: Sequence[Session], workers: int | None, progress: bool) -> l
     return [session.finished or session.finish() for session in sessions]
 
 
-def _images_of(session: Session) -> tuple[Preprocess | None, int]:
-    return session.data.preprocess, session.data.channels
+def _images_of(session: Session) -> tuple[Preprocess | None, int, bytes]:
+    return session.data.preprocess, session.data.channels, session.data.labels.tobytes()
 
 
 def _measure(sessions: Sequence[Session], workers: int | None, progress: bool) -> None:
@@ -129,17 +133,21 @@ def _say_doubts(sessions: Sequence[Session]) -> None:
     doubts = [said for session in sessions for said in contradictions(session.model, session.data)]
     if doubts and sessions[0].settings.strict:
         raise UserError(f"{doubts[0]}; or leave out --strict")
-    if processes.rank() == 0:
-        notes = [note for session in sessions for note in session.data.notes]
-        for note in dict.fromkeys(notes + doubts):
-            logging.getLogger("gradlens").warning(note)
+    notes = [note for session in sessions for note in session.data.notes]
+    for note in dict.fromkeys(notes + doubts):
+        _warn(note)
 
 
 def _say_inferred(session: Session) -> None:
     """In one line what nobody stated, where a number could be another one."""
     said = inferred(session.stated)
+    _warn(said and f"{session.model.card.name}: not stated, so taken: {said}")
+
+
+def _warn(said: str) -> None:
+    """Once, by the first process, where there is something to say."""
     if said and processes.rank() == 0:
-        logging.getLogger("gradlens").warning(f"{session.model.card.name}: not stated, so taken: {said}")
+        logging.getLogger("gradlens").warning(said)
 
 
 def as_classifier(model: str | Path | nn.Module) -> Classifier:
@@ -150,7 +158,7 @@ def as_classifier(model: str | Path | nn.Module) -> Classifier:
 def _output(out: str | Path | None) -> Path | None:
     if out is None and processes.world() > 1:
         raise UserError("several processes need a common folder for their parts; give an output")
-    return None if out is None else Path(out)
+    return None if out is None else Path(out).expanduser()
 
 
 def _workers(asked: int | None, model: Classifier) -> int:

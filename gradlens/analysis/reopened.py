@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from gradlens.analysis.class_names import as_model_counts
 from gradlens.analysis.provenance import weights_hash
 from gradlens.analysis.rows import fitted, rows_of
 from gradlens.analyzers import Analyzer, choose_analyzers
@@ -69,7 +70,7 @@ def _model_of(run: Run) -> Classifier:
 
 def _data_of(run: Run) -> Data:
     if run.data is None:
-        run.data = _data(run.provenance)
+        run.data = _data(run)
     elif run.data.preprocess is None:
         run.data = run.data.bind(_preprocess(run.provenance), len(run.provenance["mean"]))
     return run.data
@@ -86,12 +87,14 @@ def _model(provenance: dict[str, Any]) -> Classifier:
     return model
 
 
-def _data(provenance: dict[str, Any]) -> Data:
+def _data(run: Run) -> Data:
     """The images that were measured; all of the source where the run does not tell which."""
+    provenance = run.provenance
     options = provenance.get("load_data")
     if options is None:
         raise UserError("this run's data were given as an object; set run.data to them, then probe again")
-    whole = load_data(**options).bind(_preprocess(provenance), len(provenance["mean"]))
+    opened, _ = as_model_counts(load_data(**options), _model_of(run))
+    whole = opened.bind(_preprocess(provenance), len(provenance["mean"]))
     measured = whole.limit(provenance["images"])
     return measured if measured.fingerprint == provenance["data_fingerprint"] else whole
 

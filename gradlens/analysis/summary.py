@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from gradlens.analysis.parts import Tallies
+from gradlens.analysis.rows import with_truths
 from gradlens.analyzers import Analyzer, Summary, name_of
 from gradlens.core.files import readable
 from gradlens.core.names import Name, with_limits
@@ -37,10 +38,7 @@ def assemble(
     # A block for each type: of a hundred blocks pandas warns with each column more.
     samples = samples.copy()
     samples.insert(1, "path", [readable(data.path(i)) for i in samples["index"]])
-    if data.labelled:
-        samples = samples.astype({c: bool for c in ("correct", "correct_valid") if c in samples})
-    else:
-        samples = samples.drop(columns=["correct", "rank_of_label"])
+    samples = with_truths(samples)
     summary = _core_summary(samples, model.card, data, provenance)
     arrays: dict[str, np.ndarray] = {}
     missing: dict[str, str] = {}
@@ -92,13 +90,14 @@ def _core_summary(samples: pd.DataFrame, card: ModelCard, data: Data, provenance
     """timm's results columns, so that a run joins its public tables."""
     preprocess = data.preprocess
     known = "correct" in samples
+    ranks = samples.loc[samples["correct"].notna(), "rank_of_label"] if known else samples["index"]
     return {
         "model": card.name,
         "data": data.name,
         "images": len(samples),
         "img_size": _side(data),
         **accuracies(samples),
-        "top5": 100 * float((samples["rank_of_label"] < 5).mean()) if known else np.nan,
+        "top5": 100 * float((ranks < 5).mean()) if known else np.nan,
         "param_count": round(provenance["model"]["param_count"] / 1e6, 4),
         "crop_pct": preprocess.crop_pct if preprocess else None,
         "interpolation": preprocess.interpolation if preprocess else None,

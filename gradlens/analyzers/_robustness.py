@@ -83,12 +83,13 @@ class Robustness(Analyzer):
             return {name: torch.full((len(probe.batch),), torch.nan, dtype=torch.float64)}
         attacked = attack(probe, self.attack, **self.taken)
         robust = (probe.correct & attacked.correct).double()
-        return {name: torch.where(probe.predicted, robust, torch.nan)}
+        return {name: torch.where(probe.predicted & probe.known, robust, torch.nan)}
 
     def summarize(self, samples: pd.DataFrame, tallies: Mapping[str, Any]) -> Summary:
         """Robust accuracy in percent with its 95 % interval."""
         flags = samples[f"robust{self.parameters}"]
-        # Without a prediction an image counts as top-1 counts it, as wrong; without labels nothing is known of any.
-        share, low, high = share_interval(int(flags.sum()), len(flags) if flags.notna().any() else 0)
+        # Without a prediction an image counts as top-1 counts it, as wrong; without a label nothing is known of it.
+        labelled = int((samples["label"] >= 0).sum()) if "label" in samples else len(flags)
+        share, low, high = share_interval(int(flags.sum()), labelled if flags.notna().any() else 0)
         percent = (100 * share, 100 * low, 100 * high)
         return explained(with_limits(f"robust_accuracy{self.parameters}", percent), UNLABELLED)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from gradlens.analyzers._base import Summary, explained, in_group, merged
 from gradlens.core.names import Name, with_limits
+from gradlens.runs.record import right_and_wrong
 from gradlens.stats.intervals import (
     LOG,
     LOGIT,
@@ -62,9 +63,9 @@ def groups(samples: pd.DataFrame) -> Iterator[Group]:
     yield Group("", np.ones(len(samples), bool), "measured")
     if "correct" not in samples:
         return
-    correct = samples["correct"].to_numpy(bool)
+    correct, wrong = right_and_wrong(samples)
     yield Group("correct", correct, "correct")
-    yield Group("wrong", ~correct, "wrong")
+    yield Group("wrong", wrong, "wrong")
     for attack, withstood, known in _attacked(samples):
         for name, rows in (("robust", known & withstood), ("vulnerable", known & ~withstood)):
             yield Group(f"{name}{attack}", rows, name)
@@ -75,8 +76,8 @@ def questions(samples: pd.DataFrame) -> Iterator[Question]:
     """Which images are wrong; under each attack which are vulnerable, of all and of the correct ones."""
     if "correct" not in samples:
         return
-    correct = samples["correct"].to_numpy(bool)
-    yield Question("wrong", ~correct, np.ones(len(samples), bool), "wrong")
+    correct, wrong = right_and_wrong(samples)
+    yield Question("wrong", wrong, correct | wrong, "wrong")
     for attack, withstood, known in _attacked(samples):
         yield Question(f"vulnerable{attack}", ~withstood, known, "vulnerable")
         yield Question(f"vulnerable_correct{attack}", ~withstood, known & correct, "vulnerable")

@@ -47,7 +47,7 @@ class Digits:
         self.pixels, self.labels = pixels[order], labels[order]
         self.paths = [f"{label}/{row:04d}" for label, row in zip(self.labels, order, strict=True)]
 
-    def open(self, index: int) -> Image.Image:
+    def open(self, index: int, channels: int = 3) -> Image.Image:
         small = Image.fromarray(np.rint(self.pixels[index] * 255 / 16).astype(np.uint8))
         return small.resize((32, 32), Image.Resampling.BILINEAR).convert("RGB")
 
@@ -89,7 +89,7 @@ class Photos(_Composed):
     class_names = PHOTOGRAPHS
     COUNT: ClassVar[dict[str, int]] = {"train": 200, "val": 50, "test": 50}
 
-    def open(self, index: int) -> Image.Image:
+    def open(self, index: int, channels: int = 3) -> Image.Image:
         return Image.fromarray(crop(PHOTOGRAPHS[self.labels[index]], self.split, self._random(index)))
 
 
@@ -103,7 +103,7 @@ class Shapes(_Composed):
     class_names = SHAPES
     COUNT: ClassVar[dict[str, int]] = {"train": 400, "val": 100, "test": 100}
 
-    def open(self, index: int) -> Image.Image:
+    def open(self, index: int, channels: int = 3) -> Image.Image:
         rng = self._random(index)
         mask = self._mask(index, rng)[..., None]
         inside, outside = rng.choice(len(PHOTOGRAPHS), 2, replace=False)

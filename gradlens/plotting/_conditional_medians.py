@@ -22,7 +22,7 @@ from gradlens.plotting.panels import (
     one_panel,
 )
 from gradlens.plotting.style import enlarged, looks
-from gradlens.runs.record import Run
+from gradlens.runs.record import Run, right_and_wrong
 from gradlens.stats.intervals import quantile_interval
 
 NOTE = "bars: 95 % intervals of the median, which fewer than 6 images have not; the vulnerable contain clean mistakes"
@@ -67,8 +67,7 @@ def _groups(run: Run, attacks: Sequence[str]) -> Iterator[tuple[str, NDArray[np.
     samples = run.samples
     yield "all", np.ones(len(samples), bool)
     if "correct" in samples:
-        yield "correct", samples["correct"].to_numpy(bool)
-        yield "wrong", ~samples["correct"].to_numpy(bool)
+        yield from zip(("correct", "wrong"), right_and_wrong(samples), strict=True)
     for name in (name for name in attacks if name in samples):
         flag, which = samples[name].to_numpy(np.float64), f", {_attack(name)}" if len(attacks) > 1 else ""
         yield f"robust{which}", flag == 1

@@ -28,7 +28,7 @@ from gradlens.plotting.panels import (
     record,
 )
 from gradlens.plotting.style import enlarged, looks, points
-from gradlens.runs.record import Run
+from gradlens.runs.record import Run, right_and_wrong
 from gradlens.stats.intervals import Interval, mean_interval
 
 UNIT, SHARE = "(nats per unit pixel)", "images (peak = 1)"
@@ -109,8 +109,8 @@ def groups_of(runs: Sequence[Run], column: str, by: str) -> list[Group]:
     for look, run in zip(looks(runs), runs, strict=True):
         parts: dict[str, tuple[str, pd.Series]] = {"": ("-", run.samples[column])}
         if by == "correct":
-            right = run.samples["correct"].astype(bool)
-            parts = {"correct": ("-", run.samples[column][right]), "wrong": ("--", run.samples[column][~right])}
+            right, wrong = right_and_wrong(run.samples)
+            parts = {"correct": ("-", run.samples[column][right]), "wrong": ("--", run.samples[column][wrong])}
         for part, (style, rows) in parts.items():
             values = rows.to_numpy(float)
             sound = values[np.isfinite(values) & (values > 0)]

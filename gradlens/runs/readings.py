@@ -16,6 +16,7 @@ from gradlens.core.names import limits
 from gradlens.core.numbers import decimals_for, number
 from gradlens.core.table import Table
 from gradlens.runs.record import Run
+from gradlens.stats.intervals import at_chance
 
 # What every run has; analyzers add theirs. Spaces before a title set it in below the one that it belongs to.
 ACCURACY = (
@@ -108,11 +109,18 @@ def _of_model(run: Run) -> Iterator[str]:
     classes = model.get("num_classes")
     if top1 is None or not math.isfinite(top1):
         yield "the images have no labels: gradients are taken at the prediction, accuracy is unknown"
-    elif classes and top1 < 100 / classes + 300 * math.sqrt((1 / classes) / run.summary["images"]):
+    elif classes and at_chance(*_right_of(run), 1 / classes):
         why = "the class order, the normalisation or the activation is probably wrong, or the model is untrained"
         if str(model.get("weights")).startswith(("random", "cascade")):
             why = "as a control's should be"
         yield f"top-1 {top1:.2f} % is at chance ({100 / classes:.2g} %): {why}"
+
+
+def _right_of(run: Run) -> tuple[int, int]:
+    """How many images are right, and of how many that have a label; of a run without rows from its summary."""
+    if "correct" in run.samples:
+        return int(run.samples["correct"].sum()), int(run.samples["correct"].count())
+    return round(run.summary["top1"] / 100 * run.summary["images"]), run.summary["images"]
 
 
 def _of_gradients(summary: Mapping[str, Any]) -> Iterator[str]:

@@ -28,9 +28,15 @@ def accuracies(samples: pd.DataFrame) -> dict[str, float]:
     found = {"top1": math.nan}
     for key, column in (("top1", "correct"), ("top1_valid", "correct_valid")):
         if column in samples:
-            share = share_interval(int(samples[column].sum()), len(samples))
+            share = share_interval(int(samples[column].sum()), int(samples[column].count()))
             found |= with_limits(key, [100 * part for part in share])
     return found
+
+
+def right_and_wrong(samples: pd.DataFrame) -> tuple[NDArray, NDArray]:
+    """Which images are classified right and which wrong, ``(N,)`` each; one without a label is neither."""
+    right = samples["correct"].astype("boolean")
+    return tuple(rows.fillna(False).to_numpy(bool) for rows in (right, ~right))
 
 
 @dataclass

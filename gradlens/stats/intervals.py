@@ -44,6 +44,17 @@ def share_interval(successes: int, trials: int, level: float = 0.95) -> Interval
     return successes / trials, float(interval.low), float(interval.high)
 
 
+def at_chance(successes: int, trials: int, chance: float) -> bool:
+    """Whether so many right answers are what guessing gives, and not what half of what can be learnt would give.
+
+    Guessing would reach as many once in 740 times (three standard errors) or more often; whoever is half way from
+    guessing to always right would reach so few less than once in 20 times. So four of five are not chance, and one
+    wrong answer says nothing.
+    """
+    as_many = 1.0 if successes == 0 else 1 - bdtr(successes - 1, trials, chance)
+    return bool(as_many > 0.00135 and bdtr(successes, trials, (1 + chance) / 2) < 0.05)
+
+
 def quantile_interval(values: ArrayLike, p: float = 0.5, level: float = 0.95) -> Interval:
     """The p-quantile between order statistics whose ranks come from the binomial distribution.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import arg
@@ -64,7 +63,7 @@ class Analyze(Common, ModelsOptions, DataOptions):
         if fixed:
             fixed.check(vars(self), {f.name: f.default for f in dataclasses.fields(self)})
         settings, models, data = self._settings(), self._with_controls(), self.open()
-        folders = run_folders(list(models), self.out, Path(self.data).name)
+        folders = run_folders(list(models), self.out, data.source.name.replace("/", "-"))
         if fixed:
             _announce(fixed, data.limit(fixed.images), models.values())
         runs = analyze_all(
