@@ -152,6 +152,10 @@ def _warn(said: str) -> None:
 
 def as_classifier(model: str | Path | nn.Module) -> Classifier:
     """A Classifier as it is; a bare module only if it came through ``load_model``."""
+    if not isinstance(model, (str, Path, nn.Module)):
+        raise UserError(
+            f"a model is a {type(model).__name__}; give a checkpoint's path, a name, or what load_model gives"
+        )
     return model if isinstance(model, Classifier) else load_model(model)
 
 

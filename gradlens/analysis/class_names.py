@@ -35,15 +35,14 @@ def as_model_counts(data: Data, model: Classifier) -> tuple[Data, str]:
         words = f"{who} calls its classes {_some(theirs)}, {data.name} {_some(own)}"
         return data, f"{words}: these words cannot be compared, so label 0 is taken for both's first class"
     if missing or any(a.count(key) > 1 for key in b):
+        odd = f"class{'es' * (len(missing) > 1)} {_some(missing or own)}"
         raise UserError(
-            f"{data.name} has the class{'es' * (len(missing) > 1)} {_some(missing or own)}, and {who} knows {_some(theirs)}: "
-            "labels would mean other classes; give --data with the model's classes, or --class-map FILE"
+            f"{data.name} has the {odd}, and {who} knows {_some(theirs)}: labels would mean other classes; give --data "
+            "with the model's classes, or --class-map FILE"
         )
     if (data.options or {}).get("class_map"):
-        return (
-            data,
-            f"{data.name} is numbered by its class map, and {who} counts its classes otherwise ({_some(theirs)})",
-        )
+        said = f"{data.name} is numbered by its class map, and {who} counts otherwise: {_some(theirs)}"
+        return data, said
     places = [a.index(key) for key in b]
     moved = next((k for k, place in enumerate(places) if place != k), None)
     if moved is None:

@@ -132,7 +132,12 @@ class Data:
     def notes(self) -> tuple[str, ...]:
         """What is worth hearing before a run, such as one class folder that holds everything."""
         own = getattr(self.source, "notes", ())
-        return (*own, *absent_or_shifted(self.source.labels, self.class_names))
+        return (*own, *absent_or_shifted(*self._named))
+
+    @property
+    def _named(self) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+        """Labels and names of the classes as the source has them, whatever a model calls them."""
+        return getattr(self.source, "named", (self.source.labels, self.source.class_names))
 
     @property
     def valid_classes(self) -> tuple[int, ...] | None:
@@ -146,7 +151,7 @@ class Data:
         Those of a folder, which may be called and lie anywhere, by what some of its files hold; their labels by the
         classes' names, whatever number a model gives these.
         """
-        whole, names = getattr(self.source, "named", (self.source.labels, self.class_names))
+        whole, names = self._named
         paths, labels = [self.path(i) for i in self.indices], whole[self.indices].tolist()
         if not getattr(self.source, "anywhere", False):
             return digest([self.name, paths, labels])
@@ -231,8 +236,7 @@ class Data:
         source = copy.copy(self.source)
         # A copy's own, also where they belonged to the class; the last place is that of −1. Their own names remain
         # the images' identity, whatever a model calls them.
-        own = getattr(source, "named", (source.labels, source.class_names))
-        vars(source).update(named=own, labels=np.array([*places, -1])[source.labels], class_names=tuple(names))
+        vars(source).update(named=self._named, labels=np.array([*places, -1])[source.labels], class_names=tuple(names))
         return self._with(source=source)
 
     def parted(self, share: float = 0.2) -> tuple[Data, Data]:

@@ -149,8 +149,8 @@ def _check_level(store: Store, names: Sequence[str]) -> None:
         deep = sorted(f"{first}/{inner}" for inner in below[first])
         every = f", as in each of its {len(below):,} folders" if len(below) > 1 else ""
         raise UserError(
-            f"{store.where} lies above the class folders: {first} holds the folders {some(sorted(below[first]))}{every}; "
-            f"give {store.where / first}, or what is the class of {deep[0]} by --class-map"
+            f"{store.where} lies above the class folders: {first} holds the folders {some(sorted(below[first]))}{every}"
+            f"; give {store.where / first}, or what is the class of {deep[0]} by --class-map"
         )
 
 

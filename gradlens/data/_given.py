@@ -58,8 +58,8 @@ class Items:
 
     def __init__(self, dataset: Any):
         self.dataset, self.name = dataset, type(dataset).__name__
-        first = self._item(0)[0]
         with own_random_numbers():
+            first = self._item(0)[0]
             if any(_digits(self._item(0)[0]) != _digits(first) for _ in range(LOOKS)):
                 raise UserError(
                     f"the images of {self.name} are other ones at each look, as a training transform makes them; give "

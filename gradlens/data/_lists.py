@@ -192,7 +192,7 @@ def labels_of(
 def _all_words(pairs: Sequence[tuple[str, str]]) -> set[str]:
     """The classes where none of them is written as a number."""
     written = {text for _, text in pairs if not _is_unknown(text)}
-    return set() if any(map(_whole, written)) else written
+    return set() if any(re.fullmatch(r"-?\d*\.?\d+(\.0*)?", text, re.ASCII) for text in written) else written
 
 
 def _is_unknown(written: str) -> bool:

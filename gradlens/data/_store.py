@@ -20,10 +20,8 @@ from gradlens.core.types import UserError
 from gradlens.data._pixels import BYTES, UnreadableError, check_file, open_image, spread, white_of
 
 # torchvision's, and what else Pillow reads that is one picture a file.
-SUFFIXES = frozenset(
-    (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".gif", ".pbm", ".pgm", ".pnm", ".ppm", ".tga")
-    + (".tif", ".tiff", ".webp", ".jp2", ".avif")
-)
+READ = "png jpg jpeg jpe jfif bmp dib gif pbm pgm pnm ppm tga tif tiff webp jp2 avif"
+SUFFIXES = frozenset(map(".{}".format, READ.split(" ")))
 # What lies beside pictures, and is not one that somebody might miss.
 BESIDE = frozenset([".txt", ".csv", ".tsv", ".json", ".xml", ".yaml", ".yml", ".md", ".html", ".mat", ".db", ".ini"])
 MOST_HEADER = 2**20

@@ -149,12 +149,13 @@ def test_fingerprints_tell_arrays_in_memory_apart_by_their_pixels():
 
 def test_a_folder_is_known_by_what_it_holds_wherever_it_lies(tmp_path):
     one = load_data(classes(tmp_path / "x", "a", "b", count=3))
+    known = one.fingerprint
     shutil.copytree(tmp_path / "x", tmp_path / "elsewhere" / "set" / "val")
     copies = [load_data(tmp_path / "elsewhere" / place) for place in ("set", "set/val")]
     assert [data.name for data in (one, *copies)] == ["x", "set/val", "set/val"]
-    assert {data.fingerprint for data in copies} == {one.fingerprint}
+    assert {data.fingerprint for data in copies} == {known}
     shutil.copyfile(tmp_path / "x/a/0.jpg", tmp_path / "x/b/2.jpg")
-    assert load_data(tmp_path / "x").fingerprint != one.fingerprint
+    assert load_data(tmp_path / "x").fingerprint != known
     assert load_data(**copies[0].options).name == "set/val"
 
 
