@@ -27,6 +27,7 @@ from gradlens.analysis.summary import assemble, empty_tallies
 from gradlens.analyzers import PILOT_IMAGES, Analyzer
 from gradlens.analyzers.gallery import kept_gradients
 from gradlens.core import processes
+from gradlens.core.fields import PERCENT
 from gradlens.core.files import clear_temporaries, readable
 from gradlens.core.lock import only_writer
 from gradlens.core.memory import in_pieces, within_memory
@@ -61,6 +62,10 @@ class Settings:
             raise UserError(unknown("precision", self.precision, PRECISIONS, why))
         if self.batch_size < 1:
             raise UserError(f"a batch of {self.batch_size} images is none; give at least 1")
+        if self.expect_top1 and not PERCENT.holds(self.expect_top1[0]):
+            raise UserError(
+                f"a top-1 of {self.expect_top1[0]:g} cannot be meant by --expect-top1; give {PERCENT.wanted}"
+            )
 
 
 class Session:
@@ -182,7 +187,7 @@ class Session:
         if self._looked_at:
             doubt = preflight(self._measured, self.data, expected, self.settings.batch_size)
             if doubt and self.settings.strict:
-                raise UserError(doubt)
+                raise UserError(f"{doubt}; correct them, or leave out --strict")
             if doubt:
                 logging.getLogger("gradlens").warning(doubt)
 

@@ -3,6 +3,6 @@
 from gradlens.data._classes import imagenet_names
 from gradlens.data._data import Data
 from gradlens.data._load import load_data
-from gradlens.data._pixels import UnreadableError, to_tensor
+from gradlens.data._pixels import UnreadableError, open_image, to_tensor, upright
 
-__all__ = ["Data", "UnreadableError", "imagenet_names", "load_data", "to_tensor"]
+__all__ = ["Data", "UnreadableError", "imagenet_names", "load_data", "open_image", "to_tensor", "upright"]
