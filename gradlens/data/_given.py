@@ -99,7 +99,7 @@ class Items:
 
     def _labels(self) -> Any:
         """Those it holds where they are what it gives, else those of one pass."""
-        held = getattr(self.dataset, "targets", None)
+        held: Any = getattr(self.dataset, "targets", None)
         looked_at = {0, len(self.dataset) // 2, len(self.dataset) - 1}
         fits = held is not None and len(held) == len(self.dataset)
         if fits and all(int(held[i]) == int(self._item(i)[1]) for i in looked_at):

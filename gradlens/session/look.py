@@ -100,8 +100,10 @@ class _Picture:
         self.name = self.given.name if isinstance(self.given, Path) else f"picture {place}"
         self.paths, self.labels = [self.name], np.array([-1])
 
-    def open(self, index: int) -> Image.Image:
-        return open_image(self.given) if isinstance(self.given, Path) else upright(self.given)
+    def open(self, index: int, channels: int = 3) -> Image.Image:
+        if isinstance(self.given, Path):
+            return open_image(self.given, channels=channels)
+        return upright(self.given, channels)
 
 
 class _Seen(NamedTuple):
