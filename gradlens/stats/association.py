@@ -42,8 +42,8 @@ def spearman_interval(x: ArrayLike, y: ArrayLike, level: float = 0.95, cluster: 
     if not abs(rho) < 1:
         return rho, *MISSING
     if cluster is not None:
-        own, x, y = np.asarray(cluster)[known], x[known], y[known]
-        return rho, *FISHER.jackknife(lambda kept: spearman(x[kept], y[kept]), own, level)
+        pair = np.stack([x, y])[:, known]
+        return rho, *FISHER.jackknife(lambda kept: spearman(*pair[:, kept]), np.asarray(cluster)[known], level)
     half = ndtri((1 + level) / 2) * math.sqrt((1 + rho**2 / 2) / (n - 3))
     return rho, math.tanh(math.atanh(rho) - half), math.tanh(math.atanh(rho) + half)
 

@@ -22,7 +22,7 @@ def mean_interval(values: ArrayLike, level: float = 0.95, cluster: Cluster = Non
     Covers 95 % of normal samples, 94 % of lognormal ones of σ = 0.5 and 1. Values that are ``too_skew`` for it have
     no limits: say their median, or the mean of their logarithms.
     """
-    x, cluster = known(values, cluster)
+    x, cluster = finite(values, cluster)
     if len(x) == 0:
         return math.nan, *MISSING
     error, degrees = MISSING if too_skew(x, cluster) else mean_error(x, cluster)
@@ -71,7 +71,7 @@ def quantile_interval(values: ArrayLike, p: float = 0.5, level: float = 0.95, cl
     0.9 and 0.99. A limit beyond the outermost value is missing: the median needs 6 values, the
     0.99-quantile 368. Over clusters the share below it is that of as many images as they are worth (Woodruff 1952).
     """
-    x, cluster = known(values, cluster)
+    x, cluster = finite(values, cluster)
     if len(x) == 0:
         return math.nan, *MISSING
     tail, value = (1 - level) / 2, float(np.quantile(x, p))
@@ -87,7 +87,8 @@ def _limits_of_share(x: NDArray, p: float, worth: float, tail: float) -> tuple[f
         return MISSING
     low = betaincinv(worth * p, worth * (1 - p) + 1, tail) if (1 - p) ** worth <= tail else math.nan
     high = betaincinv(worth * p + 1, worth * (1 - p), 1 - tail) if p**worth <= tail else math.nan
-    return tuple(float(np.quantile(x, q)) if math.isfinite(q) else math.nan for q in (low, high))
+    below, above = (float(np.quantile(x, q)) if math.isfinite(q) else math.nan for q in (low, high))
+    return below, above
 
 
 def quantile_ratio_interval(values: ArrayLike, p: float, level: float = 0.95, cluster: Cluster = None) -> Interval:
@@ -156,6 +157,10 @@ class Statistic(NamedTuple):
         estimate, error = self.estimator(samples)
         return (self.scale.forward(estimate) - self.scale.forward(truth)) / (error * self.scale.slope(estimate))
 
+    def over_clusters(self, values: NDArray, cluster: ArrayLike, level: float) -> tuple[float, float]:
+        """Its limits by the jackknife."""
+        return self.scale.jackknife(lambda kept: float(self.estimator(np.sort(values[kept]))[0]), cluster, level)
+
     def limits(self, sample: NDArray, pivots: NDArray, level: float) -> tuple[float, float]:
         """What the pivots' quantiles span around one sample's estimate."""
         estimate, error = self.estimator(sample)
@@ -188,10 +193,7 @@ def bootstrap_limits(
     if len(positive) < 20 or positive[0] == positive[-1]:
         return dict.fromkeys(statistics, MISSING)
     if cluster is not None:
-        return {
-            name: s.scale.jackknife(lambda kept, s=s: s.estimator(np.sort(given[kept]))[0], cluster, level)
-            for name, s in statistics.items()
-        }
+        return {name: s.over_clusters(given, cluster, level) for name, s in statistics.items()}
     world, rng = _SmoothedLogs(x), np.random.default_rng(seed)
     with np.errstate(invalid="ignore", divide="ignore"):
         itself = world.itself(rng)
@@ -245,7 +247,7 @@ class _SmoothedLogs:
         return np.exp(drawn - drawn.max(axis, keepdims=True))
 
 
-def known(values: ArrayLike, cluster: Cluster) -> tuple[NDArray, NDArray | None]:
+def finite(values: ArrayLike, cluster: Cluster) -> tuple[NDArray, NDArray | None]:
     """Those of the values that are finite, and their clusters."""
     x = np.asarray(values, dtype=np.float64)
     known = np.isfinite(x)

@@ -71,7 +71,7 @@ def auc_gain(
     difference, error, degrees = float(first - second), math.sqrt(variance), math.inf
     if cluster is not None:
         scores, group = np.stack([score, other]).astype(np.float64), np.asarray(positive, dtype=bool)
-        error, degrees = jackknife(lambda kept: auc_gain(*scores[:, kept], group[kept]).value, cluster)
+        error, degrees = jackknife(lambda kept: auc_gain(scores[0, kept], scores[1, kept], group[kept]).value, cluster)
     half = quantile_of_t(level, degrees) * error
     return Gain(difference, difference - half, difference + half, two_sided(difference, error, degrees))
 
