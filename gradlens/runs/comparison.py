@@ -36,7 +36,7 @@ CORE = {
     "rank_of_label": "classes with a higher logit than the label",
 }
 ON_IMAGES = (
-    "±: half of the 95 % t interval over images; d_z: the difference in standard deviations of the images' differences "
+    "±: half of the 95 % t interval over images, for new ones such as these; d_z: the difference in standard deviations of the images' differences "
     "(0.2 small, 0.5 medium, 0.8 large); P(>): share of images on which {other} is the larger, ties half",
     "one checkpoint each: this compares two models, not two ways to train; for methods give groups of 5 seeds",
 )
@@ -78,9 +78,10 @@ def compare(
 
     ``frame`` holds a row a measure and comparison: column, role, reference, other, n (images),
     mean_reference, mean_other, difference (other − reference), low, high, effect (paired d_z, or Hedges'
-    g over seeds), superiority (P(other > reference), ties one half), p, p_adjusted, missing, estimand, clusters (where there are
-    any); for checkpoints also median_reference, median_other; for methods seeds_reference, seeds_other, crossed_low, crossed_high (t over seeds
-    and images). Raises UserError for runs that did not measure the same thing.
+    g over seeds), superiority (P(other > reference), ties one half), p, p_adjusted, missing, estimand, and
+    clusters, their number, where there are any; for checkpoints also median_reference, median_other; for
+    methods also seeds_reference, seeds_other, crossed_low, crossed_high (t over seeds and images). Raises
+    UserError for runs that did not measure the same thing.
     """
     groups = _groups(runs)
     everything = [run for group in groups.values() for run in group]

@@ -22,6 +22,7 @@ Values = NDArray[np.float64]
 ONE_CLUSTER = "all images are of one cluster"
 # What a row compares.
 MEAN, MEDIAN = "mean", "median"
+MEDIANS = "median_reference", "median_other"
 # Terms of the contract that models may not differ in, and what to do about each.
 TERMS = {
     "data": "analyze them on the same --data and --split",
@@ -230,11 +231,9 @@ def _paired_row(a: Values, b: Values, cluster: NDArray | None) -> dict[str, Any]
     effects = inference.d_z(difference), inference.share_greater(difference)
     skew = len(a) > 0 and too_skew(difference, cluster)
     found = (inference.paired_median if skew else inference.paired_t)(difference, cluster=cluster)
-    medians = {
-        f"median_{which}": float(np.median(x)) if len(x) else np.nan for which, x in (("reference", a), ("other", b))
-    }
     row = _row(a, b, found, *effects, _why_no_interval(a, b, cluster))
-    return {**row, "estimand": MEDIAN if skew else MEAN, **medians}
+    medians = (float(np.median(x)) if len(x) else np.nan for x in (a, b))
+    return {**row, "estimand": MEDIAN if skew else MEAN, **dict(zip(MEDIANS, medians, strict=True))}
 
 
 def _row(a: Values, b: Values, found: inference.Estimate, effect: float, superiority: float, missing: str) -> dict:
