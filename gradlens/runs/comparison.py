@@ -36,7 +36,8 @@ CORE = {
     "rank_of_label": "classes with a higher logit than the label",
 }
 ON_IMAGES = (
-    "±: half of the 95 % t interval over images, for new ones such as these; d_z: the difference in standard deviations of the images' differences "
+    "±: half of the 95 % t interval over images, for new ones such as these; d_z: the difference in standard "
+    "deviations of the images' differences "
     "(0.2 small, 0.5 medium, 0.8 large); P(>): share of images on which {other} is the larger, ties half",
     "one checkpoint each: this compares two models, not two ways to train; for methods give groups of 5 seeds",
 )

@@ -117,15 +117,18 @@ def crossed_t(
     """
     groups = [np.stack(group) for group in (first, second)]
     whole = np.logical_and.reduce([np.isfinite(group).all(0) for group in groups])
-    own = np.arange(whole.shape[0]) if cluster is None else np.asarray(cluster)
-    return [_crossed([group[:, rows, k] for group in groups], own[rows], level) for k, rows in enumerate(whole.T)]
+    found = []
+    for k, rows in enumerate(whole.T):
+        own = None if cluster is None else np.asarray(cluster)[rows]
+        found.append(_crossed([group[:, rows, k] for group in groups], own, level))
+    return found
 
 
-def _crossed(groups: Sequence[Rows], cluster: NDArray, level: float) -> Estimate:
+def _crossed(groups: Sequence[Rows], cluster: NDArray | None, level: float) -> Estimate:
     """Of one column: a group is ``(seeds, images)``."""
     images = groups[0].shape[1]
     value = float(groups[1].mean() - groups[0].mean()) if images else math.nan
-    if min(len(np.unique(cluster)), *map(len, groups)) < 2:
+    if min(images if cluster is None else len(set(cluster)), *map(len, groups)) < 2:
         return Estimate(value, math.nan, math.nan, math.nan)
     over_images = groups[1].mean(0) - groups[0].mean(0)
     if too_skew(over_images, cluster):

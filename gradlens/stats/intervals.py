@@ -34,11 +34,13 @@ def too_skew(values: NDArray, cluster: Cluster = None) -> bool:
     """Whether a mean hangs on values that most samples lack, so that Student's interval would miss it too often.
 
     Cochran's rule: t errs in more than 6 % where there are fewer than 25 G² samples of skewness G. Over clusters,
-    of their sums. Not to be told below 25 samples. Source: Cochran 1977, section 2.15.
+    of their means. Not to be told below 25 samples. Source: Cochran 1977, section 2.15.
     """
-    rest = values - values.mean()
+    rest = values
     if cluster is not None:
-        rest = np.bincount(members(cluster)[0], rest)
+        member, count = members(cluster)
+        rest = np.bincount(member, values) / count
+    rest = rest - rest.mean()
     size = math.sqrt((rest**2).mean())
     return len(rest) >= 25 and size > 0 and len(rest) < 25 * float(((rest / size) ** 3).mean()) ** 2
 

@@ -28,7 +28,8 @@ def auc(score: ArrayLike, positive: ArrayLike) -> float:
 
     1 separates perfectly, 0.5 says nothing; missing where one of the two groups is empty.
     """
-    return auc_interval(score, positive)[0]
+    placed = _Placements.of([score], positive)
+    return float(placed.positives[0].mean()) if placed.both(1) else math.nan
 
 
 def auc_interval(score: ArrayLike, positive: ArrayLike, level: float = 0.95, cluster: Cluster = None) -> Interval:

@@ -30,9 +30,7 @@ def assert_close(a, b):
     located = ("edge_partial_rank_contour_local", "edge_auc_canny_local")
     steps |= dict.fromkeys(located, 1e-4 / 0.05)
     steps["edge_partial_contour_local"] = 1e-5 / 0.05
-    through_zero = dict.fromkeys(["margin", *EDGES], 1e-5) | {
-        f"{m}_z": 1e-4 for m in MEASURES
-    }
+    through_zero = dict.fromkeys(["margin", *EDGES], 1e-5) | {f"{m}_z": 1e-4 for m in MEASURES}
     for name, column in a.samples.items():
         atol = {**through_zero, **steps, **chances}.get(name, 0)
         pd.testing.assert_series_equal(column, b.samples[name], rtol=1e-5, atol=atol)
