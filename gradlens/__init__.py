@@ -32,6 +32,7 @@ _HOME = {
     "input_gradient": "probes.opening",
     "load_data": "data",
     "load_model": "models",
+    "look": "session.look",
     "measure": "analysis.rows",
     "methods": "core.registry",
     "probe": "session.probe",
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
     from gradlens.report import write_report as write_report
     from gradlens.runs.comparison import compare as compare
     from gradlens.session.analyze import analyze as analyze
+    from gradlens.session.look import look as look
     from gradlens.session.probe import Probe as Probe
     from gradlens.session.probe import probe as probe
     from gradlens.session.run import Run as Run

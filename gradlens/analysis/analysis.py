@@ -27,6 +27,7 @@ from gradlens.analysis.summary import assemble, empty_tallies
 from gradlens.analyzers import PILOT_IMAGES, Analyzer
 from gradlens.analyzers.gallery import kept_gradients
 from gradlens.core import processes
+from gradlens.core.fields import PERCENT
 from gradlens.core.files import clear_temporaries, readable
 from gradlens.core.lock import only_writer
 from gradlens.core.memory import in_pieces, within_memory
@@ -61,6 +62,10 @@ class Settings:
             raise UserError(unknown("precision", self.precision, PRECISIONS, why))
         if self.batch_size < 1:
             raise UserError(f"a batch of {self.batch_size} images is none; give at least 1")
+        if self.expect_top1 and not PERCENT.holds(self.expect_top1[0]):
+            raise UserError(
+                f"a top-1 of {self.expect_top1[0]:g} cannot be meant by --expect-top1; give {PERCENT.wanted}"
+            )
 
 
 class Session:
@@ -183,7 +188,7 @@ class Session:
         if expected or self.settings.strict or len(self.data) > 4 * IMAGES:
             suspicion = preflight(self._measured, self.data, expected, self.settings.batch_size)
             if suspicion and self.settings.strict:
-                raise UserError(suspicion)
+                raise UserError(f"{suspicion}; correct them, or leave out --strict")
             if suspicion:
                 logging.getLogger("gradlens").warning(suspicion)
 

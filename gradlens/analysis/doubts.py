@@ -84,12 +84,12 @@ def _suspicion(name: str, right: int, seen: int, classes: int, expected: tuple[f
     if not seen:
         return None
     top1, chance = 100 * right / seen, 100 / classes
+    wanted = f", {expected[0]:g} ± {expected[1]:g} % was expected" if expected else ""
     if top1 <= chance + 300 * math.sqrt(chance / 100 * (1 - chance / 100) / seen):
-        return f"{name}: top-1 on {seen} images is {top1:.1f} %, chance is {chance:.2g} %; {CAUSES}"
+        return f"{name}: top-1 on {seen} images is {top1:.1f} %, chance is {chance:.2g} %{wanted}; {CAUSES}"
     if expected:
         share = expected[0] / 100
         slack = expected[1] + 300 * math.sqrt(share * (1 - share) / seen)
         if abs(top1 - expected[0]) > slack:
-            wanted = f"{expected[0]:g} ± {expected[1]:g} %"
-            return f"{name}: top-1 on {seen} images is {top1:.1f} %, {wanted} was expected; {CAUSES}"
+            return f"{name}: top-1 on {seen} images is {top1:.1f} %{wanted}; {CAUSES}"
     return None

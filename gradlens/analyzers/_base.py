@@ -147,15 +147,8 @@ def choose_analyzers(
     chosen: str | Sequence[str | Analyzer | Callable], objectives: Sequence[str] = ("loss",)
 ) -> list[Analyzer]:
     """Analyzers from names, instances and functions; those of a gradient once for each objective."""
-    if chosen == "standard":
-        chosen = STANDARD
-    elif chosen == "full":
-        # Not those with cheaper settings for tests, which take seconds an image as they are.
-        chosen = [name for name, kind in analyzers_by_name.items() if not hasattr(kind, "cheap")]
-    elif isinstance(chosen, str):
-        chosen = split_specs(chosen)
     found: list[Analyzer] = []
-    for item in chosen:
+    for item in _listed(split_specs(chosen) if isinstance(chosen, str) else chosen):
         if isinstance(item, Analyzer):
             # A copy, since an analyzer that has seen one run's pilot images is of no use to another.
             found.append(copy.deepcopy(item))
@@ -169,6 +162,15 @@ def choose_analyzers(
     if twice := first_twice(names):
         raise UserError(f"analyzer '{twice}' is asked for twice; give it once, or with other parameters")
     return found
+
+
+def _listed(chosen: Iterable[str | Analyzer | Callable]) -> list[str | Analyzer | Callable]:
+    """Each of what is asked for, with what ``standard`` and ``full`` stand for and does not stand there already."""
+    listed: list[str | Analyzer | Callable] = []
+    for item in chosen:
+        several = {"standard": STANDARD, "full": list(analyzers_by_name)}.get(item) if isinstance(item, str) else None
+        listed += [item] if several is None else [name for name in several if name not in listed]
+    return listed
 
 
 def _with_objectives(spec: str, objectives: Sequence[str]) -> list[Analyzer]:

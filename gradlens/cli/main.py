@@ -9,11 +9,13 @@ import itertools
 import json
 import re
 import sys
-from collections.abc import Sequence
-from typing import Any, TypeVar
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import tyro
 
+from gradlens.core.fields import wanted
 from gradlens.core.names import unknown
 from gradlens.core.registry import command as commands
 from gradlens.core.registry import load_plugin
@@ -70,8 +72,7 @@ def _overview() -> str:
     )
 
 
-Loader = TypeVar("Loader")
-_DRAWING = re.compile(r"\x1b\[[0-9;]*m|[╭╮╰╯│─]+")
+_DRAWING = re.compile(r"\x1b\[[0-9;]*m|[╭╮╰╯│─]+|-{9,}")
 
 
 def parse(command: Any, name: str, words: Sequence[str]) -> Any:
@@ -84,7 +85,8 @@ def parse(command: Any, name: str, words: Sequence[str]) -> Any:
     except SystemExit as leaving:
         if not leaving.code:
             raise
-        raise UserError(f"{_one_line(said.getvalue())}; see gradlens {name} --help") from None
+        kinds = typing.get_type_hints(command)
+        raise UserError(f"{_in_our_words(said.getvalue(), words, kinds, name)}; see gradlens {name} --help") from None
 
 
 def _check_flags(command: Any, name: str, words: Sequence[str]) -> None:
@@ -97,8 +99,34 @@ def _check_flags(command: Any, name: str, words: Sequence[str]) -> None:
             raise UserError(unknown(f"flag of {name}", flag, known))
 
 
+def _in_our_words(drawn: str, words: Sequence[str], kinds: Mapping[str, Any], name: str) -> str:
+    """What tyro refuses, by the flag, what was given there and the kind of value that it wants."""
+    said = _one_line(drawn)
+    if lacking := re.match(r"Missing from .*?: (?:-\w \S+, )?(--[\w-]+) \S+ (.*?)(?: \(required\)|$)", said):
+        return f"{name} needs {lacking[1]}: {lacking[2]}"
+    flag = re.match(r"(?:Error parsing|Missing value for argument) '?(?:-\w/)?(--[\w-]+)", said)
+    if flag is None or _field(flag[1]) not in kinds:
+        return said
+    given = " ".join(_given(words, flag[1], re.findall(r"(-\w)/--", said)))
+    spaced = ", with spaces between them" if "," in given else ""
+    return f"{flag[1]} {given or 'has no value'}; wanted {wanted(kinds[_field(flag[1])])}{spaced}"
+
+
+def _field(flag: str) -> str:
+    return flag.removeprefix("--").replace("-", "_")
+
+
+def _given(words: Sequence[str], flag: str, aliases: Sequence[str]) -> list[str]:
+    """The words behind a flag, up to the next one."""
+    at = next(
+        (i for i, word in enumerate(words) if word in aliases or _field(word.partition("=")[0]) == _field(flag)), 0
+    )
+    inside, behind = words[at].partition("=")[2], words[at + 1 :]
+    return [inside] if inside else list(itertools.takewhile(lambda word: not re.match("--|-[a-z]", word), behind))
+
+
 def _one_line(drawn: str) -> str:
-    """The first paragraph inside the box, after its title."""
+    """The first paragraph inside the box, after its title; where the terminal is ASCII it is ruled with hyphens."""
     lines = [" ".join(_DRAWING.sub(" ", line).split()) for line in drawn.splitlines()[1:]]
-    paragraph = itertools.takewhile(bool, lines)
+    paragraph = itertools.takewhile(bool, itertools.dropwhile(lambda line: not line, lines))
     return " ".join(paragraph).rstrip(".:") or "the command line cannot be read"

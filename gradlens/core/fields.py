@@ -35,6 +35,10 @@ class Rule(NamedTuple):
     wanted: str
 
 
+# What a share would be taken for: 0.9 is 90 % to one reader and 0.9 % to another.
+PERCENT = Rule(lambda number: number == 0 or 1 < number <= 100, "percent, such as 60.3; a share of 0.9 is 90")
+
+
 def checked(source: object, key: str, value: Any, kind: Any, rule: Rule | None = None) -> Any:
     """The value in its type; raises UserError that names the file, the key and what was wanted.
 

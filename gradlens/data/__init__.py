@@ -2,6 +2,6 @@
 
 from gradlens.data._data import Data
 from gradlens.data._load import load_data
-from gradlens.data._pixels import UnreadableError, to_tensor
+from gradlens.data._pixels import UnreadableError, open_image, to_rgb, to_tensor
 
-__all__ = ["Data", "UnreadableError", "load_data", "to_tensor"]
+__all__ = ["Data", "UnreadableError", "load_data", "open_image", "to_rgb", "to_tensor"]

@@ -80,9 +80,11 @@ def _root(name: str, root: str | Path | None) -> Path | None:
         variables = [ROOT, "IMAGENET_DIR"] if name.startswith("imagenet-") else [ROOT]
         found = next(filter(None, map(os.environ.get, variables)), None)
     place = None if found is None else Path(found).expanduser()
-    if needed and (place is None or not place.exists()):
-        what = "no folder was given" if place is None else f"{found} does not exist"
-        raise UserError(f"{name} is read from a folder, and {what}; give --data-dir FOLDER or set ${ROOT}")
+    if place is not None and not place.exists() and "download=true" not in name:
+        origin = "--data-dir" if root else f"${ROOT}"
+        raise UserError(f"{origin} {place} does not exist; give --data-dir the folder in which {name} lies")
+    if needed and place is None:
+        raise UserError(f"{name} is read from a folder, and no folder was given; give --data-dir FOLDER or set ${ROOT}")
     return place
 
 
@@ -97,6 +99,10 @@ def _opener(name: str, root: Path | None) -> tuple[Callable[..., Source], Path |
     if prefix in OPENERS:
         return OPENERS[prefix], root
     known = [known for known in OPENERS if not known.endswith("/")]
+    if root is not None or "/" in name:
+        raise UserError(
+            f"there is no {place}; give --data the path of a folder of images, or one of: {', '.join(known)}"
+        )
     raise UserError(unknown("data", name, known, "Or give the path of a folder of images"))
 
 

@@ -20,6 +20,7 @@ from gradlens.models._allowed import check_arch
 from gradlens.models._checkpoint import Checkpoint, read_checkpoint
 from gradlens.models._classifier import Classifier, ModelCard
 from gradlens.models._handed import by_channel, measurable
+from gradlens.models._opening import is_here
 from gradlens.models._statements import (
     Asked,
     Chosen,
@@ -152,7 +153,10 @@ def choose_device(device: str) -> torch.device:
         try:
             return torch.empty(0, device=device).device
         except (RuntimeError, AssertionError) as error:
-            raise UserError(f"device '{device}' cannot be used here: {str(error).splitlines()[0]}") from None
+            # torch goes on with advice to install a driver, or with all the devices that it was ever built for.
+            why = "" if "device string" in str(error) else f" ({str(error).splitlines()[0].partition('. ')[0]})"
+            here = ["cpu", *(f"cuda:{k}" for k in range(torch.cuda.device_count()))]
+            raise UserError(f"--device {device} cannot be used here{why}; there is: {', '.join(here)}") from None
     return torch.device(f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu")
 
 
@@ -187,9 +191,11 @@ def _network_of(checkpoint: Checkpoint, asked: Asked) -> tuple[Built, dict[str, 
             f"{entry if checkpoint.class_name else ''}; give it as --arch NAME (a timm name, or module:callable)"
         )
     if is_code(name) and not asked.arch and not asked.trust_pickle:
+        here = is_here(*name.rpartition(":")[::2])
+        remedy = f"give --arch {name}, or --trust-pickle if you trust the file's origin"
         raise UserError(
-            f"{checkpoint.path} asks for {name} to be imported and run; give --arch {name}, or "
-            "--trust-pickle if you trust the file's origin"
+            f"{checkpoint.path} asks for {name} to be imported and run"
+            + (f"; {remedy}" if here else ", which is not here; put it on PYTHONPATH, or give --arch")
         )
     if not asked.arch and not is_code(name):
         check_arch(checkpoint.path, name)

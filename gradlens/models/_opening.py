@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import re
+import sys
 import warnings
 import zipfile
 from dataclasses import dataclass
@@ -125,10 +127,11 @@ def _first_line(error: Exception) -> str:
 
 def _why_unreadable(file: Path, error: Exception) -> str:
     if needed := _unsafe_globals(file, error):
-        return (
-            f"{file} needs {', '.join(needed)} to be imported and run, which gradlens refuses (weights only); "
-            "save model.state_dict() instead of the model, or add --trust-pickle if you trust its origin"
-        )
+        refused = f"{file} needs {', '.join(needed)} to be imported and run, which gradlens refuses (weights only)"
+        # Trust would not help where the code is not.
+        if absent := next((name for name in needed if not is_here(*name.rpartition(".")[::2])), None):
+            return f"{refused}, and {absent} is not here; save model.state_dict() where it is"
+        return f"{refused}; save model.state_dict() instead of the model, or add --trust-pickle if you trust its origin"
     if "TorchScript" in str(error):
         return (
             f"{file} is a TorchScript archive, which is code; save model.state_dict() of the network it was made "
@@ -139,6 +142,13 @@ def _why_unreadable(file: Path, error: Exception) -> str:
         f"{file} ({size:,} bytes) is not a readable PyTorch checkpoint: it is truncated, damaged or of "
         "another format; copy it again, or save it with torch.save(model.state_dict(), path)"
     )
+
+
+def is_here(module: str, name: str) -> bool:
+    """Whether what a file asks for could be imported, told without importing a package that is not yet."""
+    if module in sys.modules:
+        return hasattr(sys.modules[module], name)
+    return Path(module).is_file() or importlib.util.find_spec(module.partition(".")[0]) is not None
 
 
 def _unsafe_globals(file: Path, error: Exception) -> list[str]:

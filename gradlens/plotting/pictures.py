@@ -127,9 +127,9 @@ def corner(ax: Axes, text: str) -> None:
     ax.text(0.02, 0.03, text, transform=ax.transAxes, fontsize=size, va="bottom", ha="left", bbox=box, in_layout=False)
 
 
-def heading(ax: Axes, text: str) -> None:
-    """A title over a narrow picture, broken where it is too long for it."""
-    ax.set_title(_wrapped(ax, text), fontsize=points(7))
+def heading(ax: Axes, *lines: str) -> None:
+    """A title over a narrow picture, its lines broken where they are too long for it."""
+    ax.set_title("\n".join(_wrapped(ax, line) for line in lines), fontsize=points(7))
 
 
 def gallery(

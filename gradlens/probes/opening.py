@@ -34,7 +34,7 @@ def look_at(
     """A probe of this kind of any images, which are decoded, checked, and refused where memory does not hold them."""
     model = _opened(model)
     if isinstance(images, Batch):
-        return kind(model, images.to(model.device), seed=seed, needs=needs)
+        return _look(model, images, seed, needs, kind)
     listed = _listed(images)
     target = _targets(labels, len(listed))
     _check_memory(model, listed, needs)

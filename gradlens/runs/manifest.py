@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gradlens.core.fields import Rule, checked_table, read_toml, short
+from gradlens.core.fields import PERCENT, Rule, checked_table, read_toml, short
 from gradlens.core.names import unknown
 from gradlens.core.text import is_name
 from gradlens.core.types import UserError
@@ -43,6 +43,7 @@ MOST_CLASSES = 1_000_000
 RULES = {
     "num_classes": Rule(lambda number: 0 < number <= MOST_CLASSES, "a number of classes, at least 1"),
     "std": Rule(lambda std: min(std, default=0) > 0, "a positive number a channel"),
+    "published_top1": PERCENT,
     "color": Rule(is_color, "a colour such as '#D55E00'"),
     "marker": Rule(is_marker, "one of matplotlib's markers, such as 'o'"),
 }

@@ -148,11 +148,12 @@ def _of_outputs(summary: Mapping[str, Any]) -> Iterator[str]:
 def _of_missing(run: Run) -> Iterator[str]:
     """The rows that the table lacks, together by their reason; run.json has the reasons of all numbers."""
     rows: dict[str, list[str]] = {}
-    above = ""
+    path: list[str] = []
     for reading in readings([run]):
-        above = above if reading.depth else reading.title
+        path[reading.depth :] = [reading.title]
         if reason := reading.values[0].missing:
-            rows.setdefault(reason, []).append(f"{above} ({reading.title})" if reading.depth else above)
+            below = f" ({' '.join(path[1:])})" if reading.depth else ""
+            rows.setdefault(reason, []).append(f"{path[0]}{below}")
     for reason, titles in rows.items():
         yield f"no {' · '.join(titles)}: {reason}"
 

@@ -57,7 +57,7 @@ def _classes(model: Classifier, sides: tuple[int, int]) -> int:
     except (RuntimeError, AssertionError, ValueError) as error:
         why = str(error).partition("\n")[0]
         raise UserError(
-            f"{model.card.name} cannot take images of {sides[0]} × {sides[1]} ({why}); give --img-size"
+            f"{model.card.name} cannot take images of {sides[0]} × {sides[1]} ({why}); give its --img-size"
         ) from None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,7 +29,8 @@ class Setting(NamedTuple):
         """Mean over seeds of the last val accuracy, under attack where it was measured; −∞ if one diverged."""
         if self.diverged:
             return -math.inf
-        return float(np.mean([_score(result.history[-1]) for result in self.results.values()]))
+        last = [result.history[-1] for result in self.results.values()]
+        return float(np.mean([row[criterion(row)] for row in last]))
 
 
 def read_seeds(text: str) -> list[int]:
@@ -107,5 +108,6 @@ def _value(text: str) -> Any:
     return text
 
 
-def _score(row: dict[str, float]) -> float:
-    return row["val_top1"] if math.isnan(row["val_pgd10"]) else row["val_pgd10"]
+def criterion(row: Mapping[str, float]) -> str:
+    """The accuracy that the best is the best of: on val, under attack where it was measured."""
+    return "val_top1" if math.isnan(row["val_pgd10"]) else "val_pgd10"

@@ -14,6 +14,14 @@ def test_function_of_a_probe_is_an_analyzer(cnn, batch):
     assert torch.equal(columns["twice"], 2 * Probe(cnn, batch).loss)
 
 
+def test_the_words_for_several_stand_beside_others():
+    standard = [name_of(a) for a in choose_analyzers("standard")]
+    assert [name_of(a) for a in choose_analyzers("standard,edge_blur")] == [*standard, "edge_blur"]
+    assert [name_of(a) for a in choose_analyzers(["gallery", "standard"])] == ["gallery", *standard]
+    full = [name_of(a) for a in choose_analyzers("full")]
+    assert sorted(name_of(a) for a in choose_analyzers("standard,full")) == sorted(full)
+
+
 CHANGED = {
     "objective": "margin",
     "sigma": 2.5,

@@ -10,7 +10,14 @@ MISTAKES = {
     "analyse good.pt": ["unknown command 'analyse'", "analyze"],
     "analyze good.pt --data digits --lmit 3": ["--lmit", "--limit"],
     "analyze good.pt --data digits --limit four": ["--limit", "four"],
-    "analyze good.pt": ["--data"],
+    "analyze good.pt --data digits --limit": ["--limit has no value", "a whole number"],
+    "analyze good.pt --data digits --limit=four": ["--limit four", "a whole number"],
+    "analyze good.pt --data digits -b x -o run": ["--batch-size x; wanted a whole number"],
+    "analyze good.pt --data digits --crop-pct x": ["--crop-pct x; wanted a number"],
+    "analyze good.pt --data digits --mean .5,.5,.5": ["--mean .5,.5,.5", "a list of numbers, with spaces between"],
+    "train --epochs one": ["--epochs one; wanted a whole number"],
+    "figure edge_overlay run": ["needs --out: The file to write"],
+    "analyze good.pt": ["needs --data: digits, shapes"],
     "analyze --data digits": ["checkpoint"],
     "analyze nowhere.pt --data digits": ["nowhere.pt", "timm:NAME"],
     "analyze empty.pt --data digits": ["0 bytes"],
@@ -30,6 +37,11 @@ MISTAKES = {
     "analyze builders.py:two_outputs --normalized --data digits": ["tuple", "logits (B, K)"],
     "analyze builders.py:nothing --normalized --data digits": ["builders.py:nothing"],
     "analyze good.pt --data digts": ["digits"],
+    "analyze good.pt --data digits --data-dir nowhere": ["--data-dir nowhere does not exist"],
+    "analyze good.pt --data cats --data-dir no_images": ["there is no no_images/cats"],
+    "analyze good.pt --data no/where": ["there is no no/where"],
+    "analyze good.pt --data digits --expect-top1 .9": ["top-1 of 0.9", "0.9 is 90"],
+    "analyze good.pt --data digits --limit 60 --strict --expect-top1 60": ["60 ± 1 %", "--strict", "chance is 10 %"],
     "analyze good.pt --data digits --split vall": ["val"],
     "analyze good.pt --data no_images": ["no image"],
     "analyze good.pt --data builders.py": ["is a file"],
@@ -39,7 +51,8 @@ MISTAKES = {
     "analyze good.pt --data digits --analyzers edge_concentration:sigma=two": ["sigma=two"],
     "analyze good.pt --data digits --objective marign": ["margin"],
     "analyze good.pt --data digits --precision float16": ["underflows"],
-    "analyze good.pt --data digits --device tpu": ["tpu"],
+    "analyze good.pt --data digits --device tpu": ["--device tpu", "there is: cpu"],
+    "analyze good.pt --data digits --device cuda:99": ["--device cuda:99", "there is: cpu"],
     "analyze good.pt --data digits --plugin nowhere.py": ["nowhere.py"],
     "analyze good.pt --data digits --limit 20 -o run": ["run", "another"],
     "analyze good.pt --data digits --limit 20 -o good.pt": ["cannot write"],
@@ -67,6 +80,9 @@ def test_a_mistake_is_one_line_with_exit_code_2(line, place, capsys):
     assert "\n" not in said
     for words in MISTAKES[line]:
         assert words in said
+    # Of the parser's types and of torch's devices nobody should hear.
+    for word in ("instantiated", "invalid literal", "{None}", "(default: None)", "privateuse"):
+        assert word not in said
 
 
 def test_a_mistake_leaves_nothing_that_looks_whole(place):

@@ -51,8 +51,9 @@ def test_the_root_comes_from_the_environment(variable, tmp_path, monkeypatch):
     data = load_data("imagenet-val")
     assert len(data) == 9
     assert data.options["root"] == str(tmp_path / "here")
-    with refused("nowhere", "does not exist", "--data-dir"):
-        load_data("imagenet-val", root=tmp_path / "nowhere")
+    for name in ("imagenet-val", "digits", "cats"):
+        with refused("nowhere", "does not exist", "--data-dir"):
+            load_data(name, root=tmp_path / "nowhere")
 
 
 def test_a_named_set_without_a_root_is_refused():

@@ -79,6 +79,19 @@ def rewrite_module(path, old, new):
             archive.writestr(name, data.replace(f"c{old}\n".encode(), f"c{new}\n".encode()))
 
 
+def test_trust_is_recommended_only_where_it_would_help(tmp_path, monkeypatch):
+    torch.save({"model": RAW.state_dict(), "args": Elsewhere()}, tmp_path / "w")
+    with refused(f"{__name__}.Elsewhere", "--trust-pickle"):
+        load_model(tmp_path / "w", **WITH_ALL)
+    monkeypatch.delattr(f"{__name__}.Elsewhere")
+    save_checkpoint(tmp_path / "code", RAW.state_dict(), arch="elsewhere.nets:make")
+    rewrite_module(tmp_path / "w", __name__, "elsewhere.nets")
+    for path in (tmp_path / "w", tmp_path / "code"):
+        with pytest.raises(ValueError, match="not here") as caught:
+            load_model(path)
+        assert "--trust-pickle" not in str(caught.value)
+
+
 @pytest.mark.filterwarnings("ignore:.*torch.jit.* is deprecated")
 def test_torchscript_is_code(tmp_path):
     torch.jit.save(torch.jit.script(RAW), tmp_path / "w")

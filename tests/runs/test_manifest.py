@@ -43,6 +43,7 @@ def test_a_manifest_keeps_its_order_and_finds_files_beside_it(tmp_path):
         ("[a", ["not TOML"]),
         ("path = 'x'", ["outside a table", "[LABEL]"]),
         ("[a]\narch = 'resnet18'", ["no path"]),
+        ("[a]\npath = 'x'\npublished_top1 = 0.76", ["[a]: published_top1 = 0.76", "percent"]),
         ("[a]\npath = 'x'\narhc = 'y'", ["'arhc'", "arch"]),
     ],
 )

@@ -26,6 +26,7 @@ def test_seeds_and_grid_train_in_their_own_folders_and_only_the_best_sees_the_te
     best = "lr=3e-2" if "best on val: lr=3e-2" in said else "lr=1e-9"
     assert seen == [f"{best}/s0", f"{best}/s1"]
     assert said.count("test_top1") == 2
+    assert f"best on val: {best}, val_top1, mean of 2 seeds, " in said
 
 
 def test_a_diverged_setting_does_not_end_the_grid(tmp_path, capsys):

@@ -29,7 +29,7 @@ class Analyze(Common, ModelsOptions, DataOptions):
     """Measure the input gradients of checkpoints over a data set, into a run folder each."""
 
     analyzers: str = "standard"
-    """standard, full, or names with parameters: sample_asymmetry,edge_concentration:sigma=2"""
+    """standard, full, and names with parameters: standard,minimal_eps or edge_concentration:sigma=2"""
     objective: str = "loss"
     """Objectives whose gradients are measured: loss,true_logit,margin,…"""
     batch_size: Annotated[int, arg(aliases=["-b"])] = 64

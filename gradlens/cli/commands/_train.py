@@ -80,6 +80,8 @@ class Train(Common, Flags):
 
 
 def _print(settings: list[Setting], best: Setting) -> None:
+    from gradlens.training.sweep import criterion
+
     for setting in settings:
         what = ", ".join(f"{k}={v}" for k, v in setting.changed.items())
         for seed, result in setting.results.items():
@@ -89,7 +91,9 @@ def _print(settings: list[Setting], best: Setting) -> None:
         for seed, why in setting.diverged.items():
             say(f"{what}, seed {seed}: {why}")
     if len(settings) > 1:
-        say(f"best on val: {', '.join(f'{k}={v}' for k, v in best.changed.items())}, {best.score:.1%}")
+        rows = [result.history[-1] for result in best.results.values()]
+        of = criterion(rows[0]) + (f", mean of {len(rows)} seeds," if len(rows) > 1 else "")
+        say(f"best on val: {', '.join(f'{k}={v}' for k, v in best.changed.items())}, {of} {best.score:.1%}")
 
 
 def _plain(setting: Setting) -> dict[str, Any]:
