@@ -43,10 +43,10 @@ def normalisation(probe: Probe, space: str) -> tuple[Tensor | float, Tensor | fl
         raise UserError(unknown("space of a penalty", space, SPACES))
     if space == "pixel":
         return 0.0, 1.0
-    found = [getattr(probe.model, name, None) for name in ("mean", "std")]
-    if not all(isinstance(one, Tensor) for one in found):
+    mean, std = (getattr(probe.model, name, None) for name in ("mean", "std"))
+    if not (isinstance(mean, Tensor) and isinstance(std, Tensor)):
         raise UserError("space=normalized needs a model that holds its mean and std; open it with gl.load_model")
-    return found[0], found[1]
+    return mean, std
 
 
 def first_order_gain(gradient: Images, norm: str, eps: float) -> Values:
