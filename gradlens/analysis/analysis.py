@@ -33,7 +33,7 @@ from gradlens.core.lock import only_writer
 from gradlens.core.memory import in_pieces, within_memory
 from gradlens.core.names import unknown
 from gradlens.core.stated import Stated
-from gradlens.core.types import Batch, UserError
+from gradlens.core.types import Batch, UserError, digest
 from gradlens.data import Data
 from gradlens.models import Classifier
 from gradlens.probes.probe import Probe
@@ -79,10 +79,14 @@ class Session:
         folder: Path | None,
         settings: Settings,
         stated: Mapping[str, Stated[Any]],
+        clusters: pd.Series | None = None,
     ):
+        self.clusters = clusters
         self.model, self.data, self.analyzers, self.stated = model, data, analyzers, stated
         self.folder, self.settings = folder, settings
         self.terms = contract(model, data, analyzers, settings.batch_size, settings.seed, settings.precision)
+        if clusters is not None:
+            self.terms["clusters"] = digest(clusters[data.indices].tolist())
         self.finished = _finished(folder, self.terms, settings.resume)
         images = np.split(data.indices, range(settings.batch_size, len(data), settings.batch_size))
         self.parts = Parts(folder / "parts" if folder else None, images)
@@ -166,9 +170,8 @@ class Session:
             "stated": {name: one.as_json() for name, one in self.stated.items()},
             "seconds": round(time.monotonic() - self._start, 2),
         }
-        run = assemble(
-            samples, self._tallies, self.analyzers, self._plain, self.model, self.data, provenance, self._kept
-        )
+        made = samples, self._tallies, self.analyzers, self._plain, self.model, self.data, provenance, self._kept
+        run = assemble(*made, self.clusters)
         if self.folder is not None:
             run.save(self.folder)
             self.parts.remove()

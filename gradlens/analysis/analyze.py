@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from gradlens.analysis.analysis import Session, Settings
+from gradlens.analysis.clusters import Clusters, clusters_of
 from gradlens.analysis.doubts import contradictions
 from gradlens.analysis.loop import pass_on
 from gradlens.analysis.preprocessing import bound
@@ -45,6 +46,7 @@ def analyze(
     strict: bool = False,
     progress: bool = True,
     preprocess: Preprocess | None = None,
+    clusters: Clusters = None,
 ) -> Run:
     """Measure the input gradients of a model over a data set.
 
@@ -54,11 +56,14 @@ def analyze(
     gradients of other registered objectives are measured beside each other. examples: how many
     images' raw gradients to keep. expect_top1: percent and tolerance, checked on 512 images before
     the run; a suspicious accuracy is warned about, or refused where strict. preprocess: goes before the
-    model's own, as one that is bound to the data does. Raises UserError for a
-    user's mistake, Interrupted when stopped.
+    model's own, as one that is bound to the data does. clusters: which images count as
+    one sample in every interval, such as crops of one photograph; by default what the data know. ``FILE.csv:COLUMN``,
+    whose first column names the images, a name an image, ``label``, or ``path``, where each is its own. Raises
+    UserError for a user's mistake, Interrupted when stopped.
     """
     settings = Settings(batch_size, precision, seed, examples, resume, expect_top1, strict)
-    return analyze_all([model], data, analyzers, [out], settings, objective, limit, workers, progress, preprocess)[0]
+    rest = limit, workers, progress, preprocess, clusters
+    return analyze_all([model], data, analyzers, [out], settings, objective, *rest)[0]
 
 
 @undisturbed()
@@ -73,6 +78,7 @@ def analyze_all(
     workers: int | None = None,
     progress: bool = True,
     preprocess: Preprocess | None = None,
+    clusters: Clusters = None,
 ) -> list[Run]:
     """Several models over the same images; those with the same preprocessing share decoded batches.
 
@@ -86,7 +92,7 @@ def analyze_all(
             pixels, stated = bound(opened, classifier, preprocess)
             chosen = choose_analyzers(analyzers, [objective] if isinstance(objective, str) else objective)
             known = {name: one for name, one in {**classifier.card.stated, **stated}.items() if one is not None}
-            asked = chosen, _output(out), settings or Settings(), known
+            asked = chosen, _output(out), settings or Settings(), known, clusters_of(opened, clusters)
             sessions.append(Session(classifier, pixels.limit(limit), *asked))
             claims.enter_context(sessions[-1].claimed())
         return _runs(sessions, workers, progress)

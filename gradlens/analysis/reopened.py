@@ -20,6 +20,7 @@ from gradlens.data import Data, load_data
 from gradlens.models import Classifier, load_model
 from gradlens.probes.probe import Probe
 from gradlens.runs.record import Run
+from gradlens.stats.clusters import CLUSTER
 
 PIECE = 16
 INLINE = "inline"
@@ -49,7 +50,7 @@ def measured_as(run: Run, probe: Probe) -> pd.DataFrame:
     if settled is None or settled[0] is not data:
         settled = run.cache["analyzers"] = (data, _fitted_as(run, probe, data))
     rows = rows_of(probe, settled[1], data.valid_classes)
-    return rows.reindex(columns=[column for column in run.samples if column != "path"])
+    return rows.reindex(columns=[column for column in run.samples if column not in ("path", CLUSTER)])
 
 
 def _fitted_as(run: Run, probe: Probe, data: Data) -> list[Analyzer]:

@@ -15,6 +15,7 @@ from gradlens.core.names import Name, with_limits
 from gradlens.data import Data
 from gradlens.models import Classifier, ModelCard
 from gradlens.runs.record import Run, accuracies
+from gradlens.stats.clusters import CLUSTER, cluster_of
 from gradlens.stats.intervals import mean_interval
 
 
@@ -32,11 +33,17 @@ def assemble(
     data: Data,
     provenance: dict[str, Any],
     examples: dict[str, Any],
+    clusters: pd.Series | None = None,
 ) -> Run:
-    """One row an image with its path; each analyzer's numbers under its own suffix; means of the plain columns."""
+    """One row an image with its path; each analyzer's numbers under its own suffix; means of the plain columns.
+
+    clusters: of each image by its index, which every interval then takes for one sample.
+    """
     # A block for each type: of a hundred blocks pandas warns with each column more.
     samples = samples.copy()
     samples.insert(1, "path", [readable(data.path(i)) for i in samples["index"]])
+    if clusters is not None:
+        samples.insert(2, CLUSTER, clusters[samples["index"]].to_numpy())
     if data.labelled:
         samples = samples.astype({c: bool for c in ("correct", "correct_valid") if c in samples})
     else:
@@ -51,7 +58,7 @@ def assemble(
         missing |= {f"{name}{analyzer.suffix}": reason for name, reason in reasons.items()}
     means = {column: str(Name.parse(column).ending("mean")) for column in plain}
     for column, key in means.items():
-        summary |= with_limits(key, mean_interval(samples[column]))
+        summary |= with_limits(key, mean_interval(samples[column], cluster=cluster_of(samples)))
     readings = _readings(analyzers) + [[column, key, ""] for column, key in means.items()]
     reading = {"readings": readings, "primary": _primary(analyzers), "missing": missing}
     return Run(samples, summary, arrays, {**provenance, **reading}, examples, model=model, data=data)

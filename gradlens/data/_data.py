@@ -129,6 +129,12 @@ class Data:
         return getattr(self.source, "notes", ())
 
     @property
+    def clusters(self) -> NDArray | None:
+        """What each image was cut from, where that is known: those of one photograph resemble each other."""
+        known = getattr(self.source, "clusters", None)
+        return None if known is None else np.asarray(known)[self.indices]
+
+    @property
     def valid_classes(self) -> tuple[int, ...] | None:
         """The classes that can occur, where a data set has only some of a model's (ImageNet-A, -R)."""
         return getattr(self.source, "valid_classes", None)

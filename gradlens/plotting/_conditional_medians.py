@@ -23,6 +23,7 @@ from gradlens.plotting.panels import (
 )
 from gradlens.plotting.style import enlarged, looks
 from gradlens.runs.record import Run
+from gradlens.stats.clusters import cluster_of
 from gradlens.stats.intervals import quantile_interval
 
 NOTE = "bars: 95 % intervals of the median, which fewer than 6 images have not; the vulnerable contain clean mistakes"
@@ -83,7 +84,8 @@ def _attack(column: str) -> str:
 def _median(run: Run, column: str, rows: NDArray[np.bool_] | None) -> tuple[float, float, float]:
     """With its limits; missing where the run has no such images."""
     values = run.samples[column].to_numpy(np.float64)[slice(0, 0) if rows is None else rows]
-    return quantile_interval(values[np.isfinite(values)])
+    own = cluster_of(run.samples)
+    return quantile_interval(values, cluster=own if own is None or rows is None else own[rows])
 
 
 def _count(groups: Sequence[dict[str, NDArray[np.bool_]]], name: str) -> str:

@@ -12,10 +12,12 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from gradlens.core.names import limits
+from gradlens.core.names import Name, limits
 from gradlens.core.numbers import decimals_for, number
 from gradlens.core.table import Table
+from gradlens.runs.differences import ONE_CLUSTER
 from gradlens.runs.record import Run
+from gradlens.stats.clusters import CLUSTER
 
 # What every run has; analyzers add theirs. Spaces before a title set it in below the one that it belongs to.
 ACCURACY = (
@@ -93,7 +95,20 @@ def table_of(run: Run, details: bool = True, meanings: bool = True) -> Table:
     )
     images = run.summary.get("images", len(run.samples))
     title = f"{run.label} on {run.summary.get('data')}, {images:,} images; ± 95 % intervals"
-    return Table(frame, title, printed=printed)
+    return Table(frame, title, tuple(_on_samples(run, rows)), printed=printed)
+
+
+def _on_samples(run: Run, rows: Sequence[Reading]) -> Iterator[str]:
+    """What the intervals are conditional on, and why a mean may have none."""
+    count = run.samples[CLUSTER].nunique() if CLUSTER in run.samples else 0
+    if count == 1:
+        yield f"no ±: {ONE_CLUSTER}"
+        return
+    of = f"the images are of {count:,} clusters, which count as the samples: " if count else ""
+    yield f"{of}± is for new {'clusters' if count else 'images'} such as these under this very network"
+    means = (row.values[0] for row in rows if Name.parse(row.key).stem.endswith("_mean"))
+    if any(math.isnan(value.low) for value in means):
+        yield "a mean without ± hangs on single images, and t would miss it too often: read its median"
 
 
 def warnings(run: Run, missing: bool = True) -> list[str]:

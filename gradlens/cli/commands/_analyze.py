@@ -52,6 +52,8 @@ class Analyze(Common, ModelsOptions, DataOptions):
     """A twin beside each model: random, untrained."""
     expect_top1: str | None = None
     """Top-1 in percent, such as 60.3±1; checked on 512 images before the run."""
+    clusters: str | None = None
+    """What counts as one sample: FILE.csv:COLUMN (paths first), label, or path for each image; default: the data's."""
     strict: bool = False
     """Stop where the accuracy is suspicious, instead of a warning."""
 
@@ -77,6 +79,7 @@ class Analyze(Common, ModelsOptions, DataOptions):
             limit=fixed.images if fixed else None,
             workers=self.workers,
             preprocess=fixed.preprocess if fixed else None,
+            clusters=self.clusters,
         )
         print_runs(runs, folders)
         if fixed:
