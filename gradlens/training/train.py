@@ -110,6 +110,7 @@ class Training:
         self.batches = TrainingBatches(self.data, config)
         self._whole = WholeBatch(config, len(train.class_names), self.model.mean, self.model.std)
         self.trainee = Trainee(config, self.model, self.batches.updates)
+        self.trainee.objective.fit(self.model, self.data)
         self.done, self.rows, self.meter, self.best = 0, list[Row](), Meter(), [-math.inf]
         self.memory_line, self._finite = "", True
         if before:
