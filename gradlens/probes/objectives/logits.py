@@ -70,6 +70,13 @@ def loss(logits: Logits, target: Labels) -> Values:
 
 
 @objective
+def probability_gap(logits: Logits, target: Labels) -> Values:
+    """``max_{k≠y} p_k − p_y``: negative where the image is classified right (Finlay and Oberman 2021)."""
+    p = logits.softmax(1)
+    return p.scatter(1, target[:, None], -torch.inf).amax(1) - at(p, target)
+
+
+@objective
 def log_prob(logits: Logits, target: Labels) -> Values:
     """``log p_y``, in nats: the loss with its sign turned (Ganz et al. 2023, released code)."""
     return -loss(logits, target)

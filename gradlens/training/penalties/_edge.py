@@ -6,11 +6,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from gradlens.core.names import check_radius
 from gradlens.core.registry import penalty
 from gradlens.core.types import UserError
 from gradlens.probes.forward import Values
 from gradlens.probes.probe import Probe
-from gradlens.training.penalties._gradnorm import check_radius
 
 FORMS = ("signed", "saliency")
 
