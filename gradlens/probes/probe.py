@@ -97,7 +97,9 @@ class Probe(Forward):
         if not isinstance(image, Tensor) or image.ndim != 4:
             found = f"shape {tuple(image.shape)}" if isinstance(image, Tensor) else f"a {type(image).__name__}"
             raise UserError(f"other pixels are {found}; wanted a tensor like probe.batch.image (B, C, H, W)")
-        return self._look_at(Batch(image.detach(), self.target, self.batch.index))
+        look = self._look_at(Batch(image.detach(), self.target, self.batch.index))
+        look._first = self._first or self
+        return look
 
     def with_map(self, values: Images, of: str = "loss") -> Probe:
         """The same look with another map, ``(B, C, H, W)``, in the place of a gradient: what analyzers then measure.
