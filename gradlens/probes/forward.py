@@ -35,6 +35,7 @@ class Forward:
         self._ran = model
         self._rectified: dict[str, Tensor] = {}
         self._first: Forward | None = None
+        self._random: dict[torch.device, Tensor] = {}
 
     @cached_property
     def image(self) -> Images:
