@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,8 @@ from gradlens.runs.record import Run
 
 PIECE = 16
 INLINE = "inline"
+# Options of data that may be files or folders; the spec may be a name that is also a folder's.
+DATA_FILES = ("root", "labels", "subset", "class_map")
 
 
 def probe_of(run: Run, indices: Sequence[int]) -> Probe:
@@ -80,7 +83,7 @@ def _model(provenance: dict[str, Any]) -> Classifier:
     if options is None:
         raise UserError("this run's model was given as an object; set run.model to it, then probe again")
     # A run's file may come from somebody else: it cannot vouch for a pickle.
-    model = load_model(**{**options, "trust_pickle": False})
+    model = load_model(**{**_found_again(options, provenance, "spec"), "trust_pickle": False})
     if weights_hash(model) != provenance["weights"]:
         raise UserError(f"{options['spec']} holds other weights than those measured; set run.model to the right ones")
     return model
@@ -91,9 +94,17 @@ def _data(provenance: dict[str, Any]) -> Data:
     options = provenance.get("load_data")
     if options is None:
         raise UserError("this run's data were given as an object; set run.data to them, then probe again")
-    whole = load_data(**options).bind(_preprocess(provenance), len(provenance["mean"]))
+    found = load_data(**_found_again(options, provenance, *DATA_FILES))
+    whole = found.bind(_preprocess(provenance), len(provenance["mean"]))
     measured = whole.limit(provenance["images"])
     return measured if measured.fingerprint == provenance["data_fingerprint"] else whole
+
+
+def _found_again(options: Mapping[str, Any], provenance: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """The options, whose files are looked for first where the run was made, from whatever folder it is opened."""
+    there = Path(provenance.get("working_folder", ""))
+    paths = {name: there / options[name] for name in names if options.get(name)}
+    return {**options, **{name: str(path) for name, path in paths.items() if path.exists()}}
 
 
 def _preprocess(provenance: dict[str, Any]) -> Preprocess | None:

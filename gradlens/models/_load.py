@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from gradlens.core.files import checkpoint_name
 from gradlens.core.names import unknown
 from gradlens.core.stated import Stated, by_default, by_file, by_user
 from gradlens.core.surroundings import undisturbed
@@ -174,8 +175,7 @@ def _from_text(asked: Asked, weights: str) -> tuple[Built, Checkpoint | None, st
     # The file's own activation is part of the architecture that its weights were trained with.
     if checkpoint.activation and checkpoint.activation != "+".join(activation_names(built.net)):
         swap_activations(built.net, checkpoint.activation)
-    path = Path(spec)
-    return built, checkpoint, path.name if path.is_dir() else Path(path.name.removesuffix(".tar")).stem, stated
+    return built, checkpoint, checkpoint_name(spec), stated
 
 
 def _network_of(checkpoint: Checkpoint, asked: Asked) -> tuple[Built, dict[str, Stated[Any]]]:
