@@ -37,12 +37,11 @@ def test_list_offers_the_nearest_of_kinds_and_methods(place, capsys):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
-@pytest.mark.parametrize("words", [["list"], ["--version"], ["list", "canny", "--json"], ["list", "--help"]])
-def test_output_that_cannot_be_written_is_one_line(words):
-    with open("/dev/full", "w") as full:
-        done = subprocess.run(
-            [sys.executable, "-m", "gradlens", *words], stdout=full, stderr=subprocess.PIPE, text=True
-        )
+@pytest.mark.parametrize("word", ["list", "--version"])
+def test_output_that_cannot_be_written_is_one_line(word):
+    words = [sys.executable, "-m", "gradlens", word]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.startswith("gradlens: the output cannot be written: ")
     assert done.stderr.count("\n") == 1
