@@ -142,7 +142,7 @@ class Parts:
         try:
             begun = json.loads(file.read_text(encoding="utf-8"))
             self._terms = begun.pop("sha256", "")
-            whole = json_hash(begun) == self._terms or not self._terms
+            whole = json_hash(begun) == self._terms or not (self._terms or "format" in begun)
             # Before format 2 the contract did not say which it was.
             self._today = str if "format" in begun else todays_name
             begun["analyzers"] = [self._today(name) for name in begun.get("analyzers", ())]
@@ -240,9 +240,12 @@ class Parts:
 
 
 def difference(found: Mapping[str, Any], contract: Mapping[str, Any]) -> str:
-    """The first term in which what a file holds differs from a contract, with both values; empty if none."""
+    """The first term in which what a file holds differs from a contract, with both values; empty if none.
+
+    A term that came later than the file is not in it.
+    """
     wanted = json.loads(json.dumps(contract, default=str))
-    changed = (f"{k} = {_short(found.get(k))}, now {_short(v)}" for k, v in wanted.items() if found.get(k) != v)
+    changed = (f"{k} = {_short(found[k])}, now {_short(v)}" for k, v in wanted.items() if found.get(k, v) != v)
     return next(changed, "")
 
 

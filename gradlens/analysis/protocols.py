@@ -70,11 +70,11 @@ PUBLISHED = (
         preprocess=Preprocess(224, 0.875, "bicubic"),
         data="imagenet-val",
         images=10_000,
-        analyzers=f"sample_asymmetry,channel_asymmetry,edge_concentration:sigma=1,{PGD10}",
+        analyzers=f"sample_asymmetry,channel_asymmetry,edge_concentration:sigma=1,{PGD10},step_size=2/255",
         source="Rodríguez-Muñoz et al. 2024 and its public code: ImageNet validation, gradients of the summed "
-        "cross-entropy per unit pixel, contour energy with variance 1, PGD-10 from a random start",
-        unstated="which 10,000 validation images (ours are class-stratified by path hash), PGD's step size (a "
-        "library's default there, 2.5 eps / steps here), and EMA or raw weights for some figures",
+        "cross-entropy per unit pixel, contour energy with variance 1, PGD-10 from a random start in steps of eps/2",
+        unstated="which 10,000 validation images (ours are class-stratified by path hash), and EMA or raw weights for "
+        "some figures",
     ),
     Protocol(
         name="robustbench",

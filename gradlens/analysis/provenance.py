@@ -15,6 +15,7 @@ import torch
 
 from gradlens.analyzers import Analyzer, name_of
 from gradlens.core.processes import world
+from gradlens.core.types import digest
 from gradlens.data import Data
 from gradlens.models import Classifier
 
@@ -28,6 +29,8 @@ def contract(
     """What decides a run's numbers: two parts of one run, or two runs compared, must agree in it."""
     return {
         "weights": weights_hash(model),
+        # The same bytes may be numbers of another type or shape.
+        "weights_layout": digest([[n, str(t.dtype), *t.shape] for n, t in model.state_dict().items()]),
         "arch": model.card.arch,
         "activation": model.card.activation,
         "mean": model.card.mean,
@@ -78,7 +81,7 @@ def software() -> dict[str, str]:
 
 
 def weights_hash(model: torch.nn.Module) -> str:
-    """Identifies the parameters and buffers in use, whatever file they came from."""
+    """Identifies the parameters and buffers in use, whatever file they came from, by names and bytes: as of old."""
     sha = hashlib.sha256()
     for name, tensor in model.state_dict().items():
         sha.update(name.encode())

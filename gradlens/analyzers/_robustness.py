@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import pandas as pd
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gradlens.analyzers._base import Analyzer, Reading, Summary, explained
 from gradlens.analyzers._size_numbers import UNLABELLED
-from gradlens.core.names import as_radius, with_limits
+from gradlens.core.names import as_radius, exactly, with_limits
 from gradlens.core.registry import analyzer
 from gradlens.core.registry import attack as attacks_by_name
 from gradlens.core.types import UserError
@@ -28,9 +28,10 @@ class Robustness(Analyzer):
     ``robust[pgd10,linf,4/255]``: 1 where the model gives the image its label and still does after the
     attack, else 0; a clean mistake is not robust, and without a prediction it is missing.
     The column's name always holds attack, steps, norm
-    and eps, so several radii are several columns of one run. attack: any registered one. eps is in
-    pixels of [0, 1]. The attack raises the loss; its random numbers belong to the run's seed and the
-    image.
+    and eps, and whatever else is not the attack's default, so several radii are several columns of one
+    run. attack: any registered one. eps and step_size are in pixels of [0, 1]; where step_size, restarts
+    and random_start are not given, the attack's own count. The attack raises the loss; its random
+    numbers belong to the run's seed and the image.
 
     ``robust_accuracy[…]`` is in percent, with Wilson's interval. One attack bounds robustness from
     above: a gradient that is hard to follow looks like a robust model. Source: Madry et al. 2018.
@@ -40,13 +41,20 @@ class Robustness(Analyzer):
     norm: str = "linf"
     eps: float = 4 / 255
     steps: int = 10
+    step_size: float | None = None
+    restarts: int | None = None
+    random_start: bool | None = None
 
     def __post_init__(self) -> None:
-        taken = self.taken
-        if "norm" not in taken and self.norm != "linf":
-            raise UserError(f"attack '{self.attack}' knows no other norm than linf; got {self.norm}")
+        known = {"attack", *("steps" if name == "queries" else name for name in self.taken)}
+        for name, value in ((f.name, getattr(self, f.name)) for f in fields(self) if f.name not in known):
+            if value != getattr(Robustness, name):
+                other = " other than linf" if name == "norm" else ""
+                raise UserError(f"attack '{self.attack}' takes no {name}{other}; got {name}={value}; leave it out")
         if self.steps < 1:
             raise UserError(f"an attack of {self.steps} steps is none; give at least 1")
+        if not self.eps > 0:
+            raise UserError(f"robustness: eps is {self.eps:g}; wanted a radius in pixels of [0, 1] above 0, as 4/255")
 
     @property
     def suffix(self) -> str:
@@ -66,16 +74,19 @@ class Robustness(Analyzer):
 
     @property
     def parameters(self) -> str:
-        """The attack as the names show it: ``[pgd10,linf,4/255]``."""
-        steps = self.steps if {"steps", "queries"} & set(self.taken) else ""
-        return f"[{self.attack}{steps},{self.norm},{as_radius(self.eps)}]"
+        """The attack as the names show it: ``[pgd10,linf,4/255]``, ``[pgd10,linf,4/255,step_size=2/255]``."""
+        taken, own = self.taken, inspect.signature(attacks_by_name[self.attack]).parameters
+        steps = self.steps if {"steps", "queries"} & set(taken) else ""
+        rest = [n for n in ("step_size", "restarts", "random_start") if n in taken and taken[n] != own[n].default]
+        shown = [f"{n}={exactly(taken[n]) if n == 'step_size' else taken[n]}" for n in rest]
+        return f"[{','.join([f'{self.attack}{steps}', self.norm, as_radius(self.eps), *shown])}]"
 
     @property
     def taken(self) -> dict[str, Any]:
         """What the attack takes of these parameters; one that sees no gradient counts queries as its steps."""
-        given = {"norm": self.norm, "eps": self.eps, "steps": self.steps, "queries": self.steps}
+        given = {**vars(self), "queries": self.steps}
         known = inspect.signature(attacks_by_name[self.attack]).parameters
-        return {name: value for name, value in given.items() if name in known}
+        return {name: value for name, value in given.items() if name in known and value is not None}
 
     def measure(self, probe: Probe) -> dict[str, Tensor]:
         name = f"robust{self.parameters}"

@@ -27,6 +27,12 @@ def image_uniform(seed: int, index: Tensor, purpose: str, shape: tuple[int, ...]
     return torch.stack(rows)
 
 
+def image_normal(seed: int, index: Tensor, purpose: str, shape: tuple[int, ...] = ()) -> Tensor:
+    """Standard normal numbers of shape ``(B, *shape)``, float64, on the CPU."""
+    # No uniform number is 1, but 0 can be drawn, which has no finite quantile.
+    return torch.special.ndtri(image_uniform(seed, index, purpose, shape).clamp(min=2.0**-54))
+
+
 def set_random_numbers(seed: int) -> None:
     """Those of Python, NumPy and torch, on every device."""
     random.seed(seed)

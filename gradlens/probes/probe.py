@@ -159,6 +159,11 @@ class Probe(Forward):
         """The vector–Jacobian product of one on the logits, ``(B, K)``; the last one frees the graph."""
         if self._spent:
             del self.logits
+        if not self.logits.requires_grad:
+            raise UserError(
+                "the model has no gradient: its logits are detached from the images (detach, no_grad, argmax, another "
+                "framework on the way); leave the gradients' measures out, or attack it with square"
+            )
         # What is computed again under activation checkpointing must be what the forward pass was.
         with measuring(self._ran):
             vector = cotangent.to(self.logits.dtype)

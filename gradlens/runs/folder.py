@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -75,17 +75,23 @@ def read_run(folder: Path, allow_edited: bool = False) -> dict[str, Any]:
     except Exception as error:
         why = " ".join(f"{type(error).__name__}: {error}".split())
         raise UserError(f"{where} is damaged ({why}); analyze again") from None
-    if changed and not allow_edited:
-        raise UserError(
-            f"{where} was changed after the run was measured; analyze again, or read it all the same "
-            "with --allow-edited (in Python allow_edited=True)"
-        )
+    refuse_edited(folder, changed, allow_edited, "analyze again")
     if changed:
         provenance["edited"] = changed
-        logging.getLogger("gradlens").warning(f"{folder} was changed after it was measured: {', '.join(changed)}")
-    if not hashes:
+    if written == FIRST:
         _check_rows(folder, parts)
     return todays(parts) if written == FIRST else parts
+
+
+def refuse_edited(folder: Path, changed: Sequence[str], allowed: bool, remedy: str) -> None:
+    """Say which files are not what was written, or refuse them."""
+    if changed and not allowed:
+        raise UserError(
+            f"{folder / changed[0]} was changed after it was written; {remedy}, or read it all the same with "
+            "--allow-edited (in Python allow_edited=True)"
+        )
+    if changed:
+        logging.getLogger("gradlens").warning(f"{folder} was changed after it was written: {', '.join(changed)}")
 
 
 def _check_format(folder: Path, provenance: Any) -> int:
@@ -101,10 +107,10 @@ def _check_format(folder: Path, provenance: Any) -> int:
 
 
 def _changed(folder: Path, hashes: Mapping[str, str], fields: Mapping[str, Any]) -> list[str]:
-    """The files that are not what was measured; a run that is older than some hashes has nothing to check there."""
-    now = {name: file_hash(folder / name) if (folder / name).exists() else "" for name in GUARDED if name in hashes}
-    now["run.json"] = json_hash(fields)
-    return [name for name, then in hashes.items() if now.get(name) != then]
+    """The files that are not what was measured; only a run of the first format may be older than some hashes."""
+    now = {name: file_hash(folder / name) if (folder / name).exists() else "" for name in GUARDED}
+    now = {"run.json": json_hash(fields), **now}
+    return [name for name in (hashes if fields["format"] == FIRST else now) if now.get(name) != hashes.get(name)]
 
 
 def _check_rows(folder: Path, parts: Mapping[str, Any]) -> None:

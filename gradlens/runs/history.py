@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import re
 import typing
 from collections.abc import Callable, Sequence
@@ -13,7 +14,9 @@ from typing import Any
 import pandas as pd
 
 from gradlens.core.fields import Rule, checked, read_json, short
+from gradlens.core.files import file_hash, json_hash
 from gradlens.core.types import UserError, digest
+from gradlens.runs.folder import refuse_edited
 from gradlens.runs.record import Run
 
 FILES = ("history.csv", "config.json", "last.pt")
@@ -61,8 +64,11 @@ class History:
         return digest([recipe, self.frame.to_csv(index=False)])
 
     @classmethod
-    def load(cls, folder: str | Path) -> History:
-        """Read a folder of ``gradlens train``; raises UserError where no epoch is finished or a file is damaged."""
+    def load(cls, folder: str | Path, allow_edited: bool = False) -> History:
+        """Read a folder of ``gradlens train``; raises UserError where no epoch is finished or a file is damaged.
+
+        allow_edited: read one that was changed by hand all the same, and say so.
+        """
         path = Path(folder)
         if not (path / "history.csv").exists():
             raise UserError(f"{path} holds no history of a training; give a folder of gradlens train with a done epoch")
@@ -73,11 +79,24 @@ class History:
             epochs = config.get("epochs")
             checked(path / "config.json", "epochs", epochs, int, Rule(lambda number: number > 0, "at least 1"))
             frame = _numbers(path / "history.csv")
+            changed = _changed(path, config)
         except (OSError, ValueError) as error:
             raise UserError(f"{path} is damaged ({error}); train again") from None
+        refuse_edited(path, changed, allow_edited, "train again")
         name = path.resolve()
         label = (name.parent if SEED.fullmatch(name.name) else name).name
         return cls(frame, config, {"model": label})
+
+
+def _changed(folder: Path, config: dict[str, Any]) -> list[str]:
+    """The files that are not what was written; the hashes are taken out of the recipe."""
+    hashes = config.pop("sha256", None)
+    if hashes is None:
+        said = "holds no hashes, as versions before them wrote it: an edit would not be noticed"
+        logging.getLogger("gradlens").warning(f"{folder} {said}")
+        return []
+    now = {"config.json": json_hash(config), "history.csv": file_hash(folder / "history.csv")}
+    return [name for name, one in now.items() if one not in checked(folder, "sha256", hashes, dict).get(name, ())]
 
 
 def _numbers(file: Path) -> pd.DataFrame:
@@ -100,7 +119,7 @@ def load_drawable(folder: str | Path, where: str | None = None, allow_edited: bo
         return Run.load(path, allow_edited).select(where)
     if where:
         raise UserError(f"'{where}' selects images, and {path} is a training, which has none; leave it out")
-    return History.load(path)
+    return History.load(path, allow_edited)
 
 
 def check_kind(name: str, method: Callable, given: Sequence[Run | History]) -> None:

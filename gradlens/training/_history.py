@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gradlens.core.files import write_atomically
+from gradlens.core.files import file_hash, json_bytes, json_hash, write_atomically
 from gradlens.core.processes import rank, total, world
 from gradlens.data import Data
 from gradlens.data.batches import Batches
@@ -97,7 +100,17 @@ def accuracy(model: Classifier, data: Data, size: int, eps: float | None = None)
     return right / seen if seen else math.nan
 
 
-def write_history(path: Path, rows: list[Row]) -> None:
-    """A row an epoch."""
-    text = pd.DataFrame(rows).to_csv(index=False, na_rep="nan")
-    write_atomically(path, lambda stream: stream.write(text.encode()))
+def write_history(folder: Path, recipe: Mapping[str, Any], rows: list[Row]) -> None:
+    """A row an epoch, and beside it the recipe, so that figures know it without torch, with the hashes of both."""
+    file, text = folder / "history.csv", pd.DataFrame(rows).to_csv(index=False, na_rep="nan").encode()
+    now, before = hashlib.sha256(text).hexdigest(), [file_hash(file)] if file.exists() else []
+    fields = json.loads(json_bytes(recipe))
+
+    def seal(*histories: str) -> None:
+        hashes = {"config.json": json_hash(fields), "history.csv": histories}
+        write_atomically(folder / "config.json", lambda f: f.write(json_bytes({**fields, "sha256": hashes})))
+
+    # A process that is killed in between leaves one of the two histories that the recipe knows.
+    seal(now, *before)
+    write_atomically(file, lambda stream: stream.write(text))
+    seal(now)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from gradlens.core.files import json_bytes, make_folder, write_atomically
+from gradlens.core.files import make_folder
 from gradlens.core.lock import only_writer
 from gradlens.core.memory import is_out_of_memory
 from gradlens.core.processes import Stop, average_buffers, backend, barrier, join, rank, total, world
@@ -210,11 +210,8 @@ class Training:
         barrier()
 
     def _write_history(self) -> None:
-        """The recipe goes beside the history, so that figures know it without torch."""
         if self.rows and rank() == 0:
-            recipe = json_bytes(self.config.provenance())
-            write_atomically(self.config.out / "config.json", lambda stream: stream.write(recipe))
-            write_history(self.config.out / "history.csv", self.rows)
+            write_history(self.config.out, self.config.provenance(), self.rows)
 
     def test_scores(self) -> dict[str, float]:
         """Accuracies on the test split, where one was named."""

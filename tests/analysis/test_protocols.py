@@ -23,6 +23,12 @@ def test_a_protocols_attack_is_run_and_seen_by_the_others(name):
     assert (attack.attack, attack.norm, attack.eps, attack.steps) == ("pgd", "linf", pytest.approx(4 / 255), 10)
 
 
+def test_the_papers_attack_steps_half_its_radius_and_says_so():
+    *_, attack = choose_analyzers(protocol("rodriguez2024").analyzers)
+    assert attack.step_size == pytest.approx(attack.eps / 2)
+    assert attack.parameters == "[pgd10,linf,4/255,step_size=2/255]"
+
+
 def test_a_protocol_measures_robust_accuracy_and_says_how_far_it_was_followed(place, capsys):
     assert run(place, "analyze good.pt --data digits --limit 8 -b 4 --protocol robustbench -o published") == 0
     said = capsys.readouterr().out

@@ -6,7 +6,7 @@ import pytest
 import torch
 from measured import classifier
 
-from gradlens import analyze, load_data
+from gradlens import analyze, load_data, load_model
 from gradlens.analysis import provenance
 from gradlens.analyzers import STANDARD
 
@@ -80,6 +80,16 @@ def test_the_hash_of_weights_is_that_of_a_copy_however_it_lies_in_memory():
     again = values.T.contiguous().T
     assert again.stride() != values.stride()
     assert provenance.weights_hash(Held(a=values)) == provenance.weights_hash(Held(a=again))
+
+
+def test_a_contract_knows_the_shapes_that_the_same_bytes_have(digits):
+    def contract(tensor):
+        model = load_model(Held(a=tensor), normalized=True)
+        return provenance.contract(model, load_data("digits"), [], 8, 0, "float32")
+
+    flat, square, whole = (contract(t) for t in (ONES, ONES.view(2, 2), ONES.view(torch.int32)))
+    assert flat["weights"] == square["weights"] == whole["weights"]
+    assert len({flat["weights_layout"], square["weights_layout"], whole["weights_layout"]}) == 3
 
 
 def test_the_hash_of_weights_is_the_one_that_old_runs_hold():

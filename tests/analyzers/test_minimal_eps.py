@@ -87,7 +87,8 @@ def test_no_correct_image_leaves_no_mean_of_them(cnn, digits):
     batch = digits[slice(0, 8)]
     wrong = (Probe(cnn, batch).prediction + 1) % 10
     _, summary = summary_of(FAST, Probe(cnn, Batch(batch.image, wrong, batch.index)))
-    assert summary.scalars["eps_min_mean"] == 0
+    assert math.isnan(summary.scalars["eps_min_mean"])
+    assert "no image is correct" in summary.missing["eps_min_mean"]
     assert math.isnan(summary.scalars["eps_min_mean_correct"])
     assert "correct" in summary.missing["eps_min_mean_correct"]
 
@@ -169,9 +170,56 @@ def test_unlabelled_images_are_measured_from_their_prediction(cnn, batch):
     assert (columns["eps_min"] > 0).all()
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"low": 0.0}, {"low": 0.2}, {"points": 1}, {"large": 0.1}, {"large": 2.0}, {"high": float("nan")}]
-)
+@pytest.mark.parametrize("wrong", [{"low": 0.0}, {"low": 0.2}, {"points": 1}, {"large": 0.1}, {"high": float("nan")}])
 def test_a_grid_that_is_none_is_refused(wrong):
     with refused("minimal_eps", "low < high < large"):
         MinimalEps(**wrong)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_bisection_needs_no_grid(norm):
+    model, batch, exact = with_exact_radii()
+    weight = model.net[1].weight.detach()
+    slope = (weight[0] - weight[1]).view(3, 8, 8) / model.std[0]
+    exact = exact * (1 if norm == "linf" else slope.abs().sum() / slope.norm())
+    chosen = MinimalEps(search="bisection", norm=norm)
+    columns, summary = summary_of(chosen, Probe(model, batch))
+    assert chosen.suffix == f"[{norm},search=bisection]"
+    torch.testing.assert_close(columns["eps_min"], exact.clamp(min=0), rtol=0.004, atol=0)
+    assert torch.equal(columns["broken_by"] == UNATTACKED, exact <= 0)
+    assert summary.scalars["eps_min_mean"] == pytest.approx(exact.clamp(min=0).mean().item(), rel=0.004)
+    assert summary.scalars["eps_min_mean_correct"] == pytest.approx(exact[exact > 0].mean().item(), rel=0.004)
+    assert {reading.key for reading in chosen.readings} <= set(summary.scalars)
+    eps, accuracy = summary.arrays["curve/eps"], summary.arrays["curve/accuracy"]
+    assert len(eps) == 101
+    assert (accuracy[0], accuracy[99]) == (pytest.approx(100 * (exact > 0).double().mean().item()), 0)
+    wanted = [100 * (columns["eps_min"] > radius).double().mean().item() for radius in eps]
+    np.testing.assert_allclose(accuracy, wanted)
+
+
+def test_what_bisection_does_not_break_counts_with_the_farthest_that_it_looked():
+    model, batch, exact = with_exact_radii()
+    large = exact.quantile(0.7).item()
+    columns, summary = summary_of(MinimalEps(search="bisection", large=large), Probe(model, batch))
+    above = exact > large
+    assert torch.equal(columns["broken_by"] == NOTHING, above)
+    torch.testing.assert_close(columns["eps_min"][above], torch.full_like(exact[above], large))
+    assert summary.scalars["accuracy_large"] == pytest.approx(100 * above.double().mean().item())
+    assert summary.arrays["curve/accuracy"][-1] == summary.scalars["accuracy_large"]
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("search=bisect", ["'bisect'", "bisection"]),
+        ("norm=l2", ["search=grid", "'l2'", "search=bisection"]),
+        ("search=rodriguez2024,norm=l2", ["'l2'"]),
+        ("large=2", ["large=2"]),
+        ("search=bisection,large=0", ["large=0"]),
+        ("search=bisection,norm=l1", ["'l1'"]),
+        ("search=bisection,points=3,steps=9", ["points, steps", "grid"]),
+    ],
+)
+def test_searches_that_cannot_be_made_are_refused(given, words):
+    with refused(*words):
+        analyzer.build(f"minimal_eps:{given}")

@@ -24,7 +24,9 @@ from gradlens.probes.probe import Probe
         ("robustness:eps=0.5,norm=l2", "robust[pgd10,l2,0.5]"),
         ("robustness:eps=1,norm=l2", "robust[pgd10,l2,1]"),
         ("robustness:eps=0.0157", "robust[pgd10,linf,0.0157]"),
-        ("robustness:eps=0", "robust[pgd10,linf,0]"),
+        ("robustness:step_size=2/255", "robust[pgd10,linf,4/255,step_size=2/255]"),
+        ("robustness:restarts=3,random_start=true", "robust[pgd10,linf,4/255,restarts=3]"),
+        ("robustness:norm=l2,eps=.5,random_start=false", "robust[pgd10,l2,0.5,random_start=False]"),
         ("robustness:attack=fgsm", "robust[fgsm,linf,4/255]"),
         ("robustness:attack=square,steps=30", "robust[square30,linf,4/255]"),
     ],
@@ -82,10 +84,12 @@ def test_attack_that_overshoots_into_the_right_class_does_not_count(batch):
     assert not flags.any()
 
 
-def test_no_radius_leaves_the_clean_accuracy(cnn, digits):
+def test_step_restarts_and_start_are_the_attacks(cnn, digits):
     probe = Probe(cnn, digits)
-    (flags,) = Robustness(eps=0.0).measure(probe).values()
-    assert torch.equal(flags == 1, probe.correct)
+    for given in ({"step_size": 0.02}, {"restarts": 4}, {"random_start": False}):
+        (flags,) = Robustness(eps=8 / 255, steps=3, **given).measure(probe).values()
+        attacked = gl.attack(probe, "pgd", eps=8 / 255, steps=3, **given)
+        assert torch.equal(flags == 1, probe.correct & attacked.correct)
 
 
 def test_robustness_leaves_the_probes_gradient_alone(cnn, batch):
@@ -125,6 +129,10 @@ def test_two_radii_are_two_analyzers():
         ("robustness:steps=0", ["0 steps", "at least 1"]),
         ("robustness:attack=pdg", ["'pdg'", "pgd"]),
         ("robustness:attack=square,norm=l2", ["'square'", "linf", "l2"]),
+        ("robustness:attack=fgsm,steps=20", ["'fgsm'", "steps=20"]),
+        ("robustness:attack=square,restarts=2", ["'square'", "restarts=2"]),
+        ("robustness:eps=0", ["eps is 0", "4/255"]),
+        ("robustness:eps=-.1", ["eps is -0.1"]),
     ],
 )
 def test_attacks_that_cannot_be_made_are_refused(spec, words):
@@ -132,7 +140,15 @@ def test_attacks_that_cannot_be_made_are_refused(spec, words):
         analyzer.build(spec)
 
 
-@pytest.mark.parametrize(("spec", "words"), [("norm=l1", ["'l1'"]), ("eps=8", ["eps is 8", "4/255"])])
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ("norm=l1", ["'l1'"]),
+        ("eps=8", ["eps is 8", "4/255"]),
+        ("norm=l2,eps=99", ["eps is 99", "l2"]),
+        ("step_size=-1", ["step_size=-1"]),
+    ],
+)
 def test_rooms_that_do_not_exist_are_refused(cnn, batch, spec, words):
     with refused(*words):
         analyzer.build(f"robustness:{spec}").measure(Probe(cnn, batch))

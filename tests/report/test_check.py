@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 
-import numpy as np
-import pandas as pd
 import pytest
 from refusals import refused
 from report_runs import made_run
@@ -31,21 +29,13 @@ def _edited(name, *changes):
     return edit
 
 
-def _unguarded(content):
-    """As an older version wrote it, without hashes to notice a change by."""
-    content.pop("sha256", None)
-
-
 DAMAGE = {
     "incomplete": (_without("run.json"), "holds no run"),
     "without samples": (_without("samples.parquet"), "damaged"),
     "of another version": (_edited("run.json", lambda c: c.update(format=99)), "another version"),
     "edited numbers": (_edited("summary.json", lambda c: c.update(l1_mean=0)), "changed"),
-    "edited readings": (_edited("run.json", _unguarded, lambda c: c.update(readings=[["a"]])), "readings"),
-    "edited model": (
-        _edited("run.json", _unguarded, lambda c: c.update(model="resnet")),
-        "'model' in run.json is a str",
-    ),
+    "edited readings": (_edited("run.json", lambda c: c.update(readings=[["a"]])), "changed"),
+    "without hashes": (_edited("run.json", lambda c: c.pop("sha256")), "changed"),
 }
 
 
@@ -84,13 +74,8 @@ def test_a_mistake_is_one_line_and_exit_code_2(words, said, place, monkeypatch, 
 @pytest.mark.parametrize(
     ("change", "word"),
     [
-        (lambda run: run.examples.update(index=np.array([0, 7, 10**6])), "1000000"),
-        (lambda run: run.examples.pop("scale"), "scale"),
-        (lambda run: run.examples.update(scale=np.ones(2)), "scales"),
-        (lambda run: run.summary.update(l1_mean="high"), "l1_mean"),
         (lambda run: setattr(run, "samples", run.samples.drop(columns="path")), "path"),
-        (lambda run: setattr(run, "samples", run.samples.head(0)), "no rows"),
-        (lambda run: setattr(run, "samples", pd.concat([run.samples.head(9)] * 30)), "an image twice"),
+        (lambda run: setattr(run, "samples", run.samples.head(0)), "no images"),
     ],
 )
 def test_a_run_without_what_every_run_has_is_refused(change, word, tmp_path):

@@ -61,6 +61,16 @@ def test_an_edited_file_is_named_and_refused(run, name, capsys):
         assert str(run / name) in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", [*FILES, None])
+def test_a_hash_that_was_taken_out_is_an_edit(run, name):
+    found = json.loads((run / "run.json").read_text())
+    del (found["sha256"] if name else found)[name or "sha256"]
+    (run / "run.json").write_text(json.dumps(found))
+    with refused(str(run / (name or "run.json")), "changed after"):
+        Run.load(run)
+    assert Run.load(run, allow_edited=True).provenance["edited"] == ([name] if name else list(FILES))
+
+
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("place", [0.2, 0.5, 0.9])
 def test_a_flipped_bit_is_refused_or_changes_nothing(run, baseline, name, place):

@@ -10,9 +10,11 @@ from drawables import a_history, a_run
 from refusals import refused
 
 import gradlens as gl
+from gradlens.cli.main import main
 from gradlens.core.registry import figure as figures
 from gradlens.runs import record
 from gradlens.runs.history import History, check_kind, load_drawable
+from gradlens.training import _history
 
 TRAININGS = {"accuracy_over_epochs", "learning_curves", "penalty_weight_sweep"}
 
@@ -40,6 +42,7 @@ def test_a_training_leaves_its_history_and_recipe_for_figures(trained):
     assert history.label == "gelu"
     assert history.finished
     assert history.config == json.loads(json.dumps(config.provenance()))
+    assert set(json.loads((out / "config.json").read_text())["sha256"]) == {"config.json", "history.csv"}
     for column in ("val_top1", "loss", "lr", "weight"):
         assert history.frame[column].tolist() == pytest.approx([row[column] for row in result.history])
 
@@ -74,6 +77,45 @@ def test_wrong_folders_are_refused_in_one_line(folder, tmp_path):
     (folder / "history.csv").unlink()
     with refused("no history", "a done epoch"):
         load_drawable(folder)
+
+
+@pytest.mark.parametrize("name", ["config.json", "history.csv"])
+def test_an_edited_training_is_refused_or_read_with_a_word(name, folder, caplog):
+    file = folder / name
+    file.write_text(
+        file.read_text().replace('"lr": 0.', '"lr": 1.') if name == "config.json" else file.read_text() + " "
+    )
+    with refused(name, "changed after", "--allow-edited"):
+        load_drawable(folder)
+    assert main(["figure", "learning_curves", str(folder), "-o", str(folder / "f.svg"), "--allow-edited"]) == 0
+    assert f"changed after it was written: {name}" in caplog.text
+
+
+def test_a_training_without_hashes_is_drawn_with_a_word(folder, caplog):
+    config = json.loads((folder / "config.json").read_text())
+    del config["sha256"]
+    (folder / "config.json").write_text(json.dumps(config))
+    assert load_drawable(folder).config == config
+    assert "an edit would not be noticed" in caplog.text
+
+
+def test_a_kill_between_the_two_files_of_an_epoch_is_no_edit(folder, monkeypatch):
+    before, rows = History.load(folder).frame, [{"epoch": k, "val_top1": 0.5, "val_pgd10": 0.1} for k in (1, 2, 3)]
+    real, written = _history.write_atomically, []
+
+    def killed(path, write):
+        if written:
+            raise KeyboardInterrupt
+        real(path, write)
+        written.append(path)
+
+    monkeypatch.setattr(_history, "write_atomically", killed)
+    with pytest.raises(KeyboardInterrupt):
+        _history.write_history(folder, {"epochs": 3}, rows)
+    assert History.load(folder).frame.equals(before)
+    monkeypatch.setattr(_history, "write_atomically", real)
+    _history.write_history(folder, {"epochs": 3}, rows)
+    assert len(History.load(folder).frame) == 3
 
 
 @pytest.mark.parametrize(

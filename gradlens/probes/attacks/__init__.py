@@ -8,6 +8,7 @@ others for each draw. An attack never sees a model or a probe.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -17,12 +18,12 @@ from gradlens.core.names import parse_spec
 from gradlens.core.registry import attack as registry
 from gradlens.core.seeds import image_uniform
 from gradlens.core.types import UserError
-from gradlens.probes.attacks._evaluate import Evaluate
+from gradlens.probes.attacks._evaluate import NORMS, Ball, Evaluate, pixel_range
 
 if TYPE_CHECKING:
     from gradlens.probes.probe import Probe
 
-__all__ = ["Evaluate", "attack", "noise_of"]
+__all__ = ["NORMS", "Ball", "Evaluate", "attack", "noise_of", "pixel_range"]
 
 
 def attack(
@@ -31,15 +32,20 @@ def attack(
     """The probe at attacked images: ``attack(probe, "pgd", norm="linf", eps=4/255).correct``.
 
     Raises the registered objective of every image, or lowers it where its name follows a minus sign:
-    ``objective="-margin"``. Parameters are those of the attack.
+    ``objective="-margin"``. Parameters are those of the attack. What it returns is checked to lie in its ball.
     """
     noise = noise_of(probe, f"attack/{parse_spec(name)[0]}")
     image = probe.batch.image
-    found = registry.build(name)(Evaluate(probe.at, objective), image, noise, **parameters)
+    method = registry.build(name)
+    found = method(Evaluate(probe.at, objective, probe), image, noise, **parameters)
     if not isinstance(found, Tensor) or found.shape != image.shape or not found.isfinite().all():
         what = f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else f"a {type(found).__name__}"
         what = "values that are not finite" if what == f"shape {tuple(image.shape)}" else what
         raise UserError(f"attack '{name}' returned {what}; wanted images {tuple(image.shape)} in [0, 1]")
+    defaults = {key: one.default for key, one in inspect.signature(method).parameters.items()}
+    stated = {**defaults, **parameters}
+    if "eps" in stated and (norm := stated.get("norm", "linf")) in NORMS:
+        Ball(image, norm, stated["eps"]).check(found, f"attack '{name}'")
     return probe.at(found)
 
 

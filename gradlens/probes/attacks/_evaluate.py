@@ -18,14 +18,17 @@ class Evaluate:
     """What an attack may ask about images: the value of what it raises, alone or with its gradient.
 
     look: images ``(B, C, H, W)`` → a probe. objective: a registered one; ``-margin`` lowers it instead.
+    given: the probe at the images as they were given, whose forward pass need not be run again.
     """
 
-    def __init__(self, look: Callable[[Tensor], Probe], objective: str = "loss"):
-        self._look, self.objective = look, objective.removeprefix("-")
+    def __init__(self, look: Callable[[Tensor], Probe], objective: str = "loss", given: Probe | None = None):
+        self._look, self.objective, self._given = look, objective.removeprefix("-"), given
         self._sign = -1 if objective.startswith("-") else 1
 
     def value(self, image: Tensor) -> Tensor:
         """``(B,)`` float64, from a forward pass that keeps nothing for a gradient."""
+        if self._given is not None and image is self._given.batch.image:
+            return self._sign * self._given.value(self.objective)
         look = self._look(image)
         # As a leaf that wants no gradient; the parameters are frozen.
         look.image = image.detach()
@@ -77,8 +80,12 @@ class Ball:
         if norm not in NORMS:
             raise UserError(f"unknown norm '{norm}' of an attack; there are: {', '.join(NORMS)}")
         radius = torch.as_tensor(eps, dtype=torch.float64)
-        if not ((radius >= 0) & (radius <= (1 if norm == "linf" else torch.inf))).all():
-            raise UserError(f"eps is {float(radius.max()):g}; wanted a radius in pixels of [0, 1], such as 4/255")
+        most = pixel_range(image, norm)
+        if not ((radius >= 0) & (radius <= most)).all():
+            raise UserError(
+                f"eps is {float(radius.max()):g}; wanted a radius in pixels of [0, 1], such as 4/255, and at most "
+                f"{most:g} in {norm}"
+            )
         self.image, self.norm = image, norm
         self.eps = radius.to(image).reshape(-1, 1, 1, 1)
 
@@ -96,10 +103,35 @@ class Ball:
         uniform = noise(self.image.shape[1:], draw).to(self.image)
         return self.nearest(self.image + (2 * uniform - 1) * self.eps)
 
+    def check(self, image: Tensor, who: str) -> None:
+        """Refuse images outside of the ball or of [0, 1] by more than rounding, which would count as broken within."""
+        far = self.distance(image) - self.eps.flatten()
+        # A difference of pixels rounds by their precision, a sum of a million squares relative to its size.
+        over = far > max(1e-6, 4 * torch.finfo(image.dtype).eps) + (
+            1e-5 * self.eps.flatten() if self.norm == "l2" else 0
+        )
+        if over.any() or image.min() < 0 or image.max() > 1:
+            where = f"{float(far.max()):.2g} outside of its {self.norm} ball" if over.any() else "outside of [0, 1]"
+            raise UserError(f"{who} left its ball: an image is {where}; end the attack with Ball(…).nearest(image)")
+
+    def distance(self, image: Tensor) -> Tensor:
+        """How far images are from the given ones, ``(B,)``."""
+        return distance(image - self.image, self.norm)
+
     def steepest(self, gradient: Tensor) -> Tensor:
         """The direction of unit norm that gains most to first order."""
         return gradient.sign() if self.norm == "linf" else gradient / _length(gradient)
 
 
+def pixel_range(image: Tensor, norm: str) -> float:
+    """How far two images of [0, 1] can be apart."""
+    return 1.0 if norm == "linf" else image.shape[1:].numel() ** 0.5
+
+
+def distance(delta: Tensor, norm: str) -> Tensor:
+    """The norm of each perturbation, ``(B,)``."""
+    return delta.flatten(1).norm(torch.inf if norm == "linf" else 2, dim=1)
+
+
 def _length(delta: Tensor) -> Tensor:
-    return delta.flatten(1).norm(dim=1).clamp(min=1e-12).view(-1, 1, 1, 1)
+    return distance(delta, "l2").clamp(min=1e-12).view(-1, 1, 1, 1)

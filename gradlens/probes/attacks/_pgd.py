@@ -35,6 +35,8 @@ def pgd(
     ball = Ball(image, norm, eps)
     if steps < 0:
         raise UserError(f"an attack of {steps} steps is none; give at least 1")
+    if step_size is not None and not 0 <= step_size < torch.inf:
+        raise UserError(f"step_size={step_size:g} of pgd; wanted a length in pixels of [0, 1], such as 2/255")
     size = 2.5 * ball.eps / max(steps, 1) if step_size is None else step_size
     current, worst = image, _Worst(image, evaluate.value(image) if keep_worst else None)
     for restart in range(restarts):

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from gradlens.core.names import unknown
 from gradlens.core.types import UserError
-from gradlens.training.engines._checked import CheckedFiniteDifference, agreement, kink
+from gradlens.training.engines._checked import CheckedFiniteDifference, agreement, find_step, kink
 from gradlens.training.engines._finite_difference import FiniteDifference
 from gradlens.training.engines._obstacles import Preflight, training_preflight
 from gradlens.training.engines._step import Engine, StepStats, double_backward, plain_step
@@ -31,6 +31,7 @@ __all__ = [
     "StepStats",
     "agreement",
     "double_backward",
+    "find_step",
     "kink",
     "make_engine",
     "plain_step",

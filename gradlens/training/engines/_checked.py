@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 from collections.abc import Iterator, Sequence
@@ -21,6 +22,8 @@ from gradlens.training.engines._step import Engine, Penalty, StepStats, double_b
 Slopes = Sequence[Tensor]
 LOG = logging.getLogger("gradlens")
 LARGEST_KINK = 0.1
+# Between a step and the next longer one, and how often that is asked: up to 243 times the usual 3e-4, 7 % of the image.
+LONGER, TRIES, SAME_DIRECTION = 3.0, 6, 0.999
 
 
 @dataclass
@@ -28,8 +31,9 @@ class CheckedFiniteDifference:
     """Finite differences for as long as they agree with double backward, which they are checked against.
 
     A check takes the cosine of the two engines' penalty gradients on the first ``check_images`` of a batch: in
-    the first step that has a penalty and in every ``check_every``-th after it (0: the first alone). Below
-    ``lowest_cosine`` the steps up to the next check run on double backward, and a warning says so; where double
+    the first step that has a penalty and in every ``check_every``-th after it (0: the first alone). Before that
+    it finds a step that rounding does not drown (``find_step``), beyond the cap at 0.1 ε if need be. Below
+    ``lowest_cosine`` the steps up to the next check run on double backward. A warning says both; where double
     backward is not possible there is nothing to compare with, and it says that. The kink alarm goes with the
     first check.
     """
@@ -60,13 +64,15 @@ class CheckedFiniteDifference:
         return replace(engine(model, batch, penalty, weight, loss_weight=loss_weight, seed=seed), **found)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs to check, and to have fallen back, where this one would."""
-        return {"steps": self._steps, "fallen": self._fallen}
+        """What a resumed run needs to check, to step as far and to have fallen back where this one would."""
+        return {"steps": self._steps, "fallen": self._fallen, "growth": self.fast.growth}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._steps, self._fallen = state["steps"], state["fallen"]
+        self.fast = replace(self.fast, growth=state.get("growth", 1.0))
 
     def _checked(self, model: nn.Module, some: Batch, penalty: Penalty, seed: int) -> dict[str, float]:
+        self._grow(model, some, penalty, seed)
         found = {"kink": self._alarm(model, some, penalty, seed)} if self._steps == 0 else {}
         try:
             found["cosine"] = agreement(self.fast, model, some, penalty, seed)
@@ -78,12 +84,23 @@ class CheckedFiniteDifference:
         self._choose(found["cosine"])
         return found
 
+    def _grow(self, model: nn.Module, some: Batch, penalty: Penalty, seed: int) -> None:
+        before, self.fast = self.fast.growth, find_step(self.fast, model, some, penalty, seed)
+        if self.fast.growth not in (1.0, before):
+            LOG.warning(
+                "rounding drowns finite differences here, the network being nearly linear: the step is now %.0f times "
+                "as long, which may pass the cap of %.2g ε (the history's displacement)",
+                *(self.fast.growth, self.fast.largest_displacement),
+            )
+
     def _choose(self, cosine: float) -> None:
         # A cosine that is not a number is no agreement.
         fallen = not cosine >= self.lowest_cosine
         if fallen != self._fallen:
             now = "double backward, about 1.5 times as slow" if fallen else "finite differences again"
-            LOG.warning("cosine with double backward %.4f, %.4g is wanted: on with %s", cosine, self.lowest_cosine, now)
+            cause = (" (rounding)" if self.fast.growth > 1 else " (kinks or curvature)") if fallen else ""
+            wanted = self.lowest_cosine
+            LOG.warning("cosine with double backward %.4f%s, %.4g is wanted: on with %s", cosine, cause, wanted, now)
         self._fallen = fallen
 
     def _alarm(self, model: nn.Module, some: Batch, penalty: Penalty, seed: int) -> float:
@@ -102,11 +119,29 @@ def agreement(engine: Engine, model: nn.Module, batch: Batch, penalty: Penalty, 
 
     1: the same direction; two zeros agree. The model, its gradients and all random numbers stay as they were.
     """
-    found, exact = (penalty_gradient(e, model, batch, penalty, seed) for e in (engine, double_backward))
-    product, size = _product(found, exact), math.sqrt(_product(found, found) * _product(exact, exact))
-    if not any(g.count_nonzero() for g in (*found, *exact)):
-        return 1.0
-    return product / size if size else math.nan
+    return _cosine(*(penalty_gradient(e, model, batch, penalty, seed) for e in (engine, double_backward)))
+
+
+def find_step(
+    engine: FiniteDifference, model: nn.Module, batch: Batch, penalty: Penalty, seed: int = 0
+) -> FiniteDifference:
+    """The engine at the shortest step h that gives the direction that 3h gives, from its usual one up.
+
+    Where none does, at the one that comes nearest; and at the usual one where longer steps agree only because they
+    step over kinks. It needs no double backward, two passes a step, and leaves no trace.
+    """
+    tried: list[tuple[float, FiniteDifference]] = []
+    steps = [replace(engine, growth=LONGER**k) for k in range(TRIES + 1)]
+    slopes = penalty_gradient(steps[0], model, batch, penalty, seed)
+    for step, longer in itertools.pairwise(steps):
+        before, slopes = slopes, penalty_gradient(longer, model, batch, penalty, seed)
+        tried.append((_cosine(before, slopes), step))
+        if tried[-1][0] >= SAME_DIRECTION:
+            break
+    found = max(tried, key=lambda one: one[0])[1]
+    # Rounding weighs less the longer the step, kinks as much: then a longer one would be another object.
+    grown = found.growth > 1 and kink(found, model, batch, penalty, seed) <= LARGEST_KINK
+    return found if grown else steps[0]
 
 
 def kink(engine: FiniteDifference, model: nn.Module, batch: Batch, penalty: Penalty, seed: int = 0) -> float:
@@ -144,6 +179,13 @@ def _gradients_put_aside(model: nn.Module) -> Iterator[None]:
     finally:
         for parameter, gradient in kept:
             parameter.grad = gradient
+
+
+def _cosine(a: Slopes, b: Slopes) -> float:
+    if not any(g.count_nonzero() for g in (*a, *b)):
+        return 1.0
+    size = math.sqrt(_product(a, a) * _product(b, b))
+    return _product(a, b) / size if size else math.nan
 
 
 def _product(a: Slopes, b: Slopes) -> float:

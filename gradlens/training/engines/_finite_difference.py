@@ -40,11 +40,13 @@ class FiniteDifference:
 
     relative_step: ``‖hv‖₂ / ‖x‖₂`` over the batch. largest_displacement: the most that the root mean square
     of hv may be of the penalty's ε (4/255 where it has none), near which this would be single-step
-    adversarial training, with its collapse.
+    adversarial training, with its collapse. growth: the step is this many times as long, whatever ε, where
+    the network is so nearly linear that float32 would round the difference away (``find_step``).
     """
 
     relative_step: float = 3e-4
     largest_displacement: float = 0.1
+    growth: float = 1.0
 
     def __call__(
         self,
@@ -70,7 +72,7 @@ class FiniteDifference:
         # one the difference drowns in float32's rounding. Between lie decades on trained networks, for which
         # 3e-4 was chosen. Black images have no size that a step could be relative to.
         wanted = self.relative_step * max(_rms(base.image), 1 / 255)
-        return min(wanted, self.largest_displacement * base.eps) / _rms(direction)
+        return self.growth * min(wanted, self.largest_displacement * base.eps) / _rms(direction)
 
     def _fill(self, base: BasePoint, share: float) -> float:
         """Add the gradients, the loss's with the first direction; returns the largest displacement."""

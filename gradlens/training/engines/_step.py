@@ -24,7 +24,8 @@ class StepStats:
 
     loss: mean cross-entropy in nats. penalty: its mean over images, or its value where it is batchwise,
     before the weight. engine: the one that was used. displacement: the finite difference's root mean square
-    move of a pixel over ε, at most 0.1. cosine, kink: what a check found in this step (``CheckedFiniteDifference``).
+    move of a pixel over ε, at most 0.1 unless rounding asked for more. cosine, kink: what a check found in this
+    step (``CheckedFiniteDifference``).
     """
 
     loss: float

@@ -96,6 +96,8 @@ def test_attack_with_a_radius_for_each_image_is_the_attack_with_each_radius(name
         ("pgd", {"eps": 8.0}, ["eps is 8"]),
         ("pgd", {"eps": -0.1}, ["eps is -0.1"]),
         ("pgd", {"eps": float("nan")}, ["eps is nan"]),
+        ("pgd", {"norm": "l2", "eps": 100.0}, ["eps is 100", "l2"]),
+        ("pgd", {"step_size": -0.1}, ["step_size=-0.1"]),
         ("pgd", {"restarts": 0}, ["restarts=0"]),
         ("pgd", {"restarts": 2, "random_start": False}, ["restarts=2", "random_start=true"]),
         ("pgd", {"restarts": 2, "keep_worst": False}, ["restarts=2", "keep_worst=true"]),
@@ -120,3 +122,33 @@ def test_attack_may_be_asked_for_as_text(cnn, batch):
     assert torch.equal(found, expected)
     with pytest.raises(UserError, match="did you mean pgd"):
         gl.attack(Probe(cnn, batch), "pdg")
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_an_attack_that_leaves_its_ball_is_refused(cnn, batch, norm, monkeypatch):
+    def careless(evaluate, image, noise, norm: str = "linf", eps: float = 0.01):
+        away = 0.5 - image
+        return image + 1.01 * eps * away / size(away, norm).view(-1, 1, 1, 1)
+
+    monkeypatch.setitem(attack._methods, "careless", careless)
+    with refused("'careless' left its ball", norm):
+        gl.attack(Probe(cnn, batch), "careless", norm=norm)
+    with refused("left its ball"):
+        gl.attack(Probe(cnn, batch), f"careless:norm={norm},eps=.1")
+
+
+def test_the_value_of_the_given_images_is_not_computed_again(cnn, batch):
+    passed = []
+    hook = cnn.register_forward_hook(lambda *_: passed.append(1))
+    gl.attack(Probe(cnn, batch), "pgd", steps=3)
+    hook.remove()
+    assert len(passed) == 5
+
+
+def test_a_model_without_gradients_is_refused(batch):
+    class Cut(torch.nn.Module):
+        def forward(self, image):
+            return image.detach().flatten(1)[:, :10]
+
+    with refused("no gradient"):
+        gl.attack(Probe(Cut(), batch), "pgd")
