@@ -161,10 +161,9 @@ def _say_cost(sessions: Sequence[Session], workers: int | None) -> None:
     if minutes >= MINUTES:
         took = f"{minutes:.0f} min" if minutes < 100 else f"{minutes / 60:.1f} h"
         device = sessions[0].model.device
-        held = f"{amount(peak_bytes(device))} of {device.type} memory"
-        logging.getLogger("gradlens").warning(
-            f"about {took} for {images:,} images, {held}; --resume goes on after a stop"
-        )
+        peak = peak_bytes(device)
+        held = f", {amount(peak)} of {device.type} memory" if peak else ""
+        logging.getLogger("gradlens").warning(f"about {took} for {images:,} images{held}")
 
 
 def as_classifier(model: str | Path | nn.Module) -> Classifier:

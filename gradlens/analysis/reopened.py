@@ -55,6 +55,17 @@ def measured_as(run: Run, probe: Probe) -> pd.DataFrame:
     return rows.reindex(columns=[column for column in run.samples if column != "path"])
 
 
+def opened(run: Run) -> tuple[Classifier, Data]:
+    """The run's model and the images that were measured; raises UserError for others."""
+    model, data = _model_of(run), _data_of(run)
+    if data.fingerprint != run.provenance["data_fingerprint"]:
+        raise UserError(
+            f"{data.name} holds other images than the {run.provenance['images']:,} that were measured; set run.data to "
+            "those, or bring them back"
+        )
+    return model, data
+
+
 def _fitted_as(run: Run, probe: Probe, data: Data) -> list[Analyzer]:
     if data.fingerprint != run.provenance["data_fingerprint"]:
         raise UserError(
