@@ -108,9 +108,7 @@ def check_size(path: object, make: Callable[[], object], state: Mapping[str, Ten
         for hook in hooks:
             hook.remove()
     if count > most:
-        raise UserError(
-            f"{path}: its arguments make a network of over {most:,} numbers, and it holds {held:,}; give --arch"
-        )
+        raise UserError(f"{path}: its arguments make a network of many times the weights that it holds; give --arch")
 
 
 def check_tensors(path: object, state: Mapping[str, Tensor]) -> None:
