@@ -41,7 +41,7 @@ def a_run(name: str = "natural", seed: int = 0, images: int = 200, arch: str = "
     _attacked(samples, rng, seed)
     model = {"arch": arch, "spec": f"{name}.pt"}
     provenance = {**run.provenance, "weights": f"{name}{seed}", "arch": arch, "model": model, "readings": READINGS}
-    arrays = {**run.arrays, **_curve(samples), **_perturbations(rng), **_units(rng)}
+    arrays = {**run.arrays, **_curve(samples), **_perturbations(rng), **_units(rng), **_corrupted(rng)}
     return replace(run, samples=samples, arrays=arrays, provenance=provenance, summary=_summary(samples, run.summary))
 
 
@@ -174,6 +174,14 @@ def _summary(samples: pd.DataFrame, summary: dict[str, Any]) -> dict[str, Any]:
     for column in ("edge_partial_contour", "edge_auc_canny"):
         found |= with_limits(f"{column}_mean", mean_interval(samples[column]))
     return {**found, f"robust_accuracy{ATTACK}": 100 * float(samples[f"robust{ATTACK}"].mean())}
+
+
+def _corrupted(rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Accuracy that falls with severity, of two short names and a long one."""
+    accuracy = np.linspace(80, 20, 5) + rng.uniform(-10, 10, (3, 5))
+    of = "corruption_robustness"
+    names = np.array(["fog", "snow", "elastic_transform"])
+    return {f"{of}/accuracy": accuracy, f"{of}/corruptions": names, f"{of}/severities": np.arange(1, 6)}
 
 
 def _curve(samples: pd.DataFrame) -> dict[str, np.ndarray]:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from gradlens.analysis.class_names import as_model_counts
 from gradlens.analysis.provenance import weights_hash
 from gradlens.analysis.rows import fitted, rows_of
 from gradlens.analyzers import Analyzer, choose_analyzers
@@ -20,6 +21,7 @@ from gradlens.data import Data, load_data
 from gradlens.models import Classifier, load_model
 from gradlens.probes.probe import Probe
 from gradlens.runs.record import Run
+from gradlens.stats.clusters import CLUSTER
 
 PIECE = 16
 INLINE = "inline"
@@ -49,7 +51,7 @@ def measured_as(run: Run, probe: Probe) -> pd.DataFrame:
     if settled is None or settled[0] is not data:
         settled = run.cache["analyzers"] = (data, _fitted_as(run, probe, data))
     rows = rows_of(probe, settled[1], data.valid_classes)
-    return rows.reindex(columns=[column for column in run.samples if column != "path"])
+    return rows.reindex(columns=[column for column in run.samples if column not in ("path", CLUSTER)])
 
 
 def _fitted_as(run: Run, probe: Probe, data: Data) -> list[Analyzer]:
@@ -69,7 +71,7 @@ def _model_of(run: Run) -> Classifier:
 
 def _data_of(run: Run) -> Data:
     if run.data is None:
-        run.data = _data(run.provenance)
+        run.data = _data(run)
     elif run.data.preprocess is None:
         run.data = run.data.bind(_preprocess(run.provenance), len(run.provenance["mean"]))
     return run.data
@@ -86,12 +88,14 @@ def _model(provenance: dict[str, Any]) -> Classifier:
     return model
 
 
-def _data(provenance: dict[str, Any]) -> Data:
+def _data(run: Run) -> Data:
     """The images that were measured; all of the source where the run does not tell which."""
+    provenance = run.provenance
     options = provenance.get("load_data")
     if options is None:
         raise UserError("this run's data were given as an object; set run.data to them, then probe again")
-    whole = load_data(**options).bind(_preprocess(provenance), len(provenance["mean"]))
+    opened, _ = as_model_counts(load_data(**options), _model_of(run))
+    whole = opened.bind(_preprocess(provenance), len(provenance["mean"]))
     measured = whole.limit(provenance["images"])
     return measured if measured.fingerprint == provenance["data_fingerprint"] else whole
 

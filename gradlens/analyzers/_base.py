@@ -11,11 +11,13 @@ import pandas as pd
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gradlens.core.names import Name, first_twice, parse_spec, snake_case, split_specs, suffix
+from gradlens.core.names import Name, first_twice, parse_spec, snake_case, split_specs, suffix, with_limits
 from gradlens.core.registry import analyzer as analyzers_by_name
 from gradlens.core.registry import objective as objectives_by_name
 from gradlens.core.types import UserError
 from gradlens.probes.probe import Probe
+from gradlens.stats.clusters import cluster_of
+from gradlens.stats.intervals import mean_interval
 from gradlens.stats.tallies import Tally
 
 # So many images of every class a run shows its analyzers before the first batch.
@@ -112,6 +114,15 @@ def in_group(number: str, group: str) -> str:
 def explained(numbers: Mapping[str, float], reason: str) -> Summary:
     """The numbers, and why those are missing that are not there."""
     return Summary(dict(numbers), missing={k: reason for k, v in numbers.items() if not math.isfinite(v)})
+
+
+def means(samples: pd.DataFrame, names: Iterable[str]) -> dict[str, float]:
+    """The mean of each of these columns that is there, with its 95 % interval over images or their clusters."""
+    found: dict[str, float] = {}
+    for name in filter(samples.__contains__, names):
+        interval = mean_interval(samples[name], cluster=cluster_of(samples))
+        found |= with_limits(str(Name.parse(name).ending("mean")), interval)
+    return found
 
 
 def merged(parts: Iterable[Summary]) -> Summary:

@@ -87,7 +87,8 @@ class ModelOptions(PreprocessOptions):
 @dataclass(frozen=True, kw_only=True)
 class DataOptions:
     data: str
-    """digits, shapes, photos; imagenet-val, -a, -r, cifar10, cifar10-test; hfds/… torch/…; or a folder or tar."""
+    """digits, shapes, photos; imagenet-val, -a, -r, -v2, -sketch, -real, -c; objectnet, tiny-imagenet, cifar10, -test,
+    -c; hfds/… torch/…; or a folder or tar. imagenet-c:corruption=fog,severity=3, and so cifar10-c."""
     data_dir: Path | None = None
     """Where a named set or a relative folder is looked for; else $GRADLENS_DATA or $IMAGENET_DIR for a name."""
     split: str = "val"

@@ -34,10 +34,11 @@ class EpsCurve(NamedTuple):
 
 @figure
 def accuracy_against_eps(runs: Sequence[Run], ax: Axes | None = None) -> Axes:
-    """Accuracy under the worst of several attacks against the radius ε (L∞), a curve a model.
+    """Accuracy under attack against the radius ε, a curve a model, from ``minimal_eps``.
 
-    Bands are 95 % Wilson intervals over images. Accuracy at the large radius, below the figure, must be near 0,
-    or gradients are masked. Source: Rodríguez-Muñoz et al. 2024, Fig. 2.
+    On its grid the worst of several attacks; under ``search=bisection`` at a hundred radii up to the last that
+    broke an image. Bands are 95 % Wilson intervals over images. Accuracy at the large radius, below the
+    figure, must be near 0, or gradients are masked. Source: Rodríguez-Muñoz et al. 2024, Fig. 2.
     """
     own, ax = one_panel(ax, rest=0.4)
     setting = one_setting(runs, "minimal_eps", "curve/eps")
@@ -46,14 +47,14 @@ def accuracy_against_eps(runs: Sequence[Run], ax: Axes | None = None) -> Axes:
     for look, run, found in zip(looks(runs), runs, curves, strict=True):
         accuracy, *limits = found.accuracy if banded else found.accuracy[:1]
         curve(ax, f"{run.label}, n = {found.images:,}", found.radii, accuracy, *limits, color=look.color, ls=look.style)
-    _finish(ax, float(curves[0].radii[-1]))
+    _finish(ax, max(float(found.radii[-1]) for found in curves), _norm(setting))
     footnote(own, _note(runs, curves, banded), runs)
     return ax
 
 
 def eps_curve(run: Run, setting: str = "minimal_eps") -> EpsCurve:
     """Accuracy at 0 and every radius of the grid, of the images that the run holds."""
-    names = [f"{name}[linf{_tail(setting)}]" for name in ("eps_min", "broken_by")]
+    names = [f"{name}{_tail(setting)}" for name in ("eps_min", "broken_by")]
     need_columns([run], names, "minimal_eps")
     eps, broken_by = (run.samples[name].to_numpy(np.float64) for name in names)
     if not len(eps):
@@ -66,15 +67,21 @@ def eps_curve(run: Run, setting: str = "minimal_eps") -> EpsCurve:
 
 
 def _tail(setting: str) -> str:
-    """``minimal_eps[points=7]`` → ``,points=7``, as its columns have it."""
-    inside = Name.parse(setting).parameters
-    return f",{inside}" if inside else ""
+    """``minimal_eps[points=7]`` → ``[linf,points=7]``, as its columns have it."""
+    others = [part for part in Name.parse(setting).parameters.split(",") if part and not part.startswith("norm=")]
+    return f"[{','.join([_norm(setting), *others])}]"
 
 
-def _finish(ax: Axes, top: float) -> None:
-    ax.set(xlabel="radius ε (L∞, images in [0, 1])", ylabel="accuracy (%)", xlim=(0, top), ylim=(0, 102))
-    above = ax.secondary_xaxis("top", functions=(partial(np.multiply, 255), partial(np.multiply, 1 / 255)))
-    above.set_xlabel("ε (1/255)")
+def _norm(setting: str) -> str:
+    return "l2" if "norm=l2" in Name.parse(setting).parameters.split(",") else "linf"
+
+
+def _finish(ax: Axes, top: float, norm: str) -> None:
+    shown = {"linf": "L∞", "l2": "L2"}[norm]
+    ax.set(xlabel=f"radius ε ({shown}, images in [0, 1])", ylabel="accuracy (%)", xlim=(0, top or 1), ylim=(0, 102))
+    if norm == "linf":
+        above = ax.secondary_xaxis("top", functions=(partial(np.multiply, 255), partial(np.multiply, 1 / 255)))
+        above.set_xlabel("ε (1/255)")
     ax.legend()
 
 
@@ -85,7 +92,9 @@ def _widest(curves: Sequence[EpsCurve]) -> float:
 def _note(runs: Sequence[Run], curves: Sequence[EpsCurve], banded: bool) -> str:
     bands = "bands" if banded else "not drawn"
     at_large = ", ".join(f"{run.label} {found.at_large:.1f} %" for run, found in zip(runs, curves, strict=True))
+    larges = {found.large for found in curves}
+    where = f"ε = {larges.pop():.3g}" if len(larges) == 1 else "the largest ε"
     return (
         f"95 % intervals ({bands}) are at most {_widest(curves):.1f} points wide; accuracy at "
-        f"ε = {curves[0].large:g}, which is 0 unless gradients are masked: {at_large}"
+        f"{where}, which is 0 unless gradients are masked: {at_large}"
     )

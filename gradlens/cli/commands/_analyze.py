@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import arg
@@ -52,6 +51,8 @@ class Analyze(Common, ModelsOptions, DataOptions):
     """A twin beside each model: random, untrained."""
     expect_top1: str | None = None
     """Top-1 in percent, such as 60.3±1; checked on 512 images before the run."""
+    clusters: str | None = None
+    """What counts as one sample: FILE.csv:COLUMN (paths first), label, or path for each image; default: the data's."""
     strict: bool = False
     """Stop where the accuracy is suspicious, instead of a warning."""
 
@@ -64,7 +65,7 @@ class Analyze(Common, ModelsOptions, DataOptions):
         if fixed:
             fixed.check(vars(self), {f.name: f.default for f in dataclasses.fields(self)})
         settings, models, data = self._settings(), self._with_controls(), self.open()
-        folders = run_folders(list(models), self.out, Path(self.data).name)
+        folders = run_folders(list(models), self.out, data.source.name.replace("/", "-"))
         if fixed:
             _announce(fixed, data.limit(fixed.images), models.values())
         runs = analyze_all(
@@ -77,6 +78,7 @@ class Analyze(Common, ModelsOptions, DataOptions):
             limit=fixed.images if fixed else None,
             workers=self.workers,
             preprocess=fixed.preprocess if fixed else None,
+            clusters=self.clusters,
         )
         print_runs(runs, folders)
         if fixed:

@@ -18,12 +18,12 @@ from gradlens.core.names import parse_spec
 from gradlens.core.registry import attack as registry
 from gradlens.core.seeds import image_uniform
 from gradlens.core.types import UserError
-from gradlens.probes.attacks._evaluate import NORMS, Ball, Evaluate
+from gradlens.probes.attacks._evaluate import NORMS, Ball, Evaluate, pixel_range
 
 if TYPE_CHECKING:
     from gradlens.probes.probe import Probe
 
-__all__ = ["Ball", "Evaluate", "attack", "noise_of"]
+__all__ = ["NORMS", "Ball", "Evaluate", "attack", "noise_of", "pixel_range"]
 
 
 def attack(

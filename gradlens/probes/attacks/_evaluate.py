@@ -80,8 +80,7 @@ class Ball:
         if norm not in NORMS:
             raise UserError(f"unknown norm '{norm}' of an attack; there are: {', '.join(NORMS)}")
         radius = torch.as_tensor(eps, dtype=torch.float64)
-        # No image of [0, 1] is farther from another.
-        most = 1.0 if norm == "linf" else image[0].numel() ** 0.5
+        most = pixel_range(image, norm)
         if not ((radius >= 0) & (radius <= most)).all():
             raise UserError(
                 f"eps is {float(radius.max()):g}; wanted a radius in pixels of [0, 1], such as 4/255, and at most "
@@ -122,6 +121,11 @@ class Ball:
     def steepest(self, gradient: Tensor) -> Tensor:
         """The direction of unit norm that gains most to first order."""
         return gradient.sign() if self.norm == "linf" else gradient / _length(gradient)
+
+
+def pixel_range(image: Tensor, norm: str) -> float:
+    """How far two images of [0, 1] can be apart."""
+    return 1.0 if norm == "linf" else image.shape[1:].numel() ** 0.5
 
 
 def distance(delta: Tensor, norm: str) -> Tensor:

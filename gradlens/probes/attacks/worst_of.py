@@ -70,7 +70,7 @@ def first_to_break(probe: Probe, suite: Sequence[Member], rows: Tensor, eps: Ten
     for number, member in enumerate(suite[first:], first + 1):
         standing = rows & (by == 0)
         if standing.any():
-            evaluate = Standing(_restricted(probe, standing, probe.batch.image[standing]), member.objective)
+            evaluate = Standing(restricted(probe, standing, probe.batch.image[standing]), member.objective)
             noise = noise_of(evaluate.probe, f"attack/{member.name}")
             run = attack[member.name]
             run(evaluate, evaluate.probe.batch.image, noise, eps=eps[standing], **member.parameters)
@@ -105,11 +105,11 @@ class Standing(Evaluate):
         return self._value.clone(), gradient
 
     def _of_standing(self, image: Tensor) -> Probe:
-        self._last = _restricted(self.probe, ~self.broken, image, f"gradient:{self.objective}")
+        self._last = restricted(self.probe, ~self.broken, image, f"gradient:{self.objective}")
         return self._last
 
 
-def _restricted(probe: Probe, rows: Tensor, image: Tensor, *needs: str) -> Probe:
+def restricted(probe: Probe, rows: Tensor, image: Tensor, *needs: str) -> Probe:
     """A look at other pixels of some of a probe's images."""
     index = probe.batch.index[rows.to(probe.batch.index.device)]
     return Probe(probe.model, Batch(image.detach(), probe.target[rows], index), seed=probe.seed, needs=needs)
