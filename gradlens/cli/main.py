@@ -97,6 +97,8 @@ _DRAWING = re.compile(r"\x1b\[[0-9;]*m|[╭╮╰╯│─]+|-{9,}")
 
 def parse(command: Any, name: str, words: Sequence[str]) -> Any:
     """An instance of the command's dataclass; raises UserError for what does not fit."""
+    # A command whose flags depend on its words, such as a study's parameters, brings them into its own.
+    words = getattr(command, "arranged", list)(words)
     _check_flags(command, name, words)
     said = io.StringIO()
     try:
