@@ -36,6 +36,7 @@ _HOME = {
     "measure": "analysis.rows",
     "methods": "core.registry",
     "probe": "session.probe",
+    "separation": "studies.separated",
     "study": "studies",
     "swap_activations": "models",
     "train": "training.train",
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
     from gradlens.session.probe import probe as probe
     from gradlens.session.run import Run as Run
     from gradlens.studies import study as study
+    from gradlens.studies.separated import separation as separation
     from gradlens.training.config import TrainConfig as TrainConfig
     from gradlens.training.train import train as train
 

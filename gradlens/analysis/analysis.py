@@ -18,7 +18,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from gradlens.analysis.doubts import IMAGES, preflight
+from gradlens.analysis.doubts import IMAGES, preflight, suspicion
 from gradlens.analysis.parts import Parts, difference
 from gradlens.analysis.protocols import protocol
 from gradlens.analysis.provenance import circumstances, contract
@@ -33,9 +33,9 @@ from gradlens.core.lock import only_writer
 from gradlens.core.memory import in_pieces, within_memory
 from gradlens.core.names import unknown
 from gradlens.core.stated import Stated
-from gradlens.core.types import Batch, UserError
+from gradlens.core.types import Batch, UserError, digest
 from gradlens.data import Data
-from gradlens.models import Classifier
+from gradlens.models import Classifier, is_control
 from gradlens.probes.probe import Probe
 from gradlens.probes.soundness import LOOKED_AT, sound_copy
 from gradlens.runs.record import Run
@@ -79,10 +79,14 @@ class Session:
         folder: Path | None,
         settings: Settings,
         stated: Mapping[str, Stated[Any]],
+        clusters: pd.Series | None = None,
     ):
+        self.clusters = clusters
         self.model, self.data, self.analyzers, self.stated = model, data, analyzers, stated
         self.folder, self.settings = folder, settings
         self.terms = contract(model, data, analyzers, settings.batch_size, settings.seed, settings.precision)
+        if clusters is not None:
+            self.terms["clusters"] = digest(clusters[data.indices].tolist())
         self.finished = _finished(folder, self.terms, settings.resume)
         images = np.split(data.indices, range(settings.batch_size, len(data), settings.batch_size))
         self.parts = Parts(folder / "parts" if folder else None, images)
@@ -145,6 +149,14 @@ class Session:
         self._torn = False
         self._check_failures()
 
+    def pace(self) -> tuple[float, float]:
+        """Seconds an image to decode and to measure, from a batch of pilot images whose numbers are thrown away."""
+        start = time.perf_counter()
+        batch = _read(self.data, min(self.settings.batch_size, PILOT_IMAGES))
+        decoded = time.perf_counter()
+        within_memory(self._measure, batch, self._size)
+        return (decoded - start) / len(batch), (time.perf_counter() - decoded) / len(batch)
+
     def flush(self) -> None:
         """Put finished batches on the disk, unless an error left some tallies with a batch that others lack."""
         if not self._torn:
@@ -166,9 +178,9 @@ class Session:
             "stated": {name: one.as_json() for name, one in self.stated.items()},
             "seconds": round(time.monotonic() - self._start, 2),
         }
-        run = assemble(
-            samples, self._tallies, self.analyzers, self._plain, self.model, self.data, provenance, self._kept
-        )
+        made = samples, self._tallies, self.analyzers, self._plain, self.model, self.data, provenance, self._kept
+        run = assemble(*made, self.clusters)
+        self._say_chance(run)
         if self.folder is not None:
             run.save(self.folder)
             self.parts.remove()
@@ -182,12 +194,23 @@ class Session:
         """Before a long run, or where somebody said what the accuracy should be."""
         published = (self.model.card.display or {}).get("published_top1")
         expected = self.settings.expect_top1 or (published and (published, 1.0))
-        if expected or self.settings.strict or len(self.data) > 4 * IMAGES:
-            suspicion = preflight(self._measured, self.data, expected, self.settings.batch_size)
-            if suspicion and self.settings.strict:
-                raise UserError(f"{suspicion}; correct them, or leave out --strict")
-            if suspicion:
-                logging.getLogger("gradlens").warning(suspicion)
+        self._looked_at = bool(expected or self.settings.strict or len(self.data) > 4 * IMAGES)
+        if self._looked_at:
+            doubt = preflight(self._measured, self.data, expected, self.settings.batch_size)
+            if doubt and self.settings.strict:
+                raise UserError(f"{doubt}; correct them, or leave out --strict")
+            if doubt:
+                logging.getLogger("gradlens").warning(doubt)
+
+    def _say_chance(self, run: Run) -> None:
+        """After a short run, whose accuracy was not looked at before."""
+        valid, card = self.data.valid_classes, self.model.card
+        column = run.samples.get("correct_valid" if valid else "correct")
+        if column is None or self._looked_at or is_control(card) or processes.rank() != 0:
+            return
+        classes = len(valid) if valid else card.num_classes or 0
+        if classes and (doubt := suspicion(card.name, int(column.sum()), int(column.count()), classes)):
+            logging.getLogger("gradlens").warning(doubt)
 
     def _check_failures(self) -> None:
         failures = self.parts.failures

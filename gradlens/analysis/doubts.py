@@ -15,6 +15,7 @@ from gradlens.data import Data
 from gradlens.models import Classifier, ModelCard, is_control
 from gradlens.models.normalisation import CONTRADICTION, NONE, Normalisation, stated_in
 from gradlens.models.watching import measuring
+from gradlens.stats.intervals import at_chance
 
 IMAGES = 512
 # What timm's training and the Hub's processors write beside a checkpoint, and what data folders describe themselves by.
@@ -31,6 +32,8 @@ def parse_expectation(text: str) -> tuple[float, float]:
     found = re.fullmatch(r"([\d.]+)(?:(?:±|\+-|\+/-)([\d.]+))?", text.replace(" ", ""))
     if not found or not 0 <= float(found[1]) <= 100:
         raise UserError(f"cannot read the expected top-1 '{text}'; write it in percent, such as 60.3 or 60.3±1")
+    if 0 < float(found[1]) < 1:
+        raise UserError(f"an expected top-1 of {found[1]} is less than one percent; write it in percent, such as 60.3")
     return float(found[1]), float(found[2] or 1.0)
 
 
@@ -38,9 +41,9 @@ def preflight(model: Classifier, data: Data, expected: tuple[float, float] | Non
     """What is suspicious about the accuracy on 512 images, or None.
 
     Suspicious is what chance of sampling does not explain: three standard errors beside the stated
-    tolerance, or within three of guessing. A control is never suspicious: its weights are random.
+    tolerance; or what guessing explains. A control is never suspicious: its weights are random.
     """
-    if not data.labelled or is_control(model.card):
+    if not data.partly_labelled or is_control(model.card):
         return None
     sample = data.limit(IMAGES)
     right = seen = classes = 0
@@ -51,8 +54,8 @@ def preflight(model: Classifier, data: Data, expected: tuple[float, float] | Non
                 logits = model(batch.to(model.device).image).cpu()
                 valid = data.valid_classes or range(logits.shape[1])
                 right += int(right_among(logits, batch.target, valid).sum())
-                seen, classes = seen + len(batch), len(valid)
-    return _suspicion(model.card.name, right, seen, classes, expected)
+                seen, classes = seen + int((batch.target >= 0).sum()), len(valid)
+    return suspicion(model.card.name, right, seen, classes, expected)
 
 
 def contradictions(model: Classifier, data: Data) -> list[str]:
@@ -80,13 +83,16 @@ def _beside(card: ModelCard, used: Normalisation, data: Data) -> Iterator[str]:
                 )
 
 
-def _suspicion(name: str, right: int, seen: int, classes: int, expected: tuple[float, float] | None) -> str | None:
+def suspicion(
+    name: str, right: int, seen: int, classes: int, expected: tuple[float, float] | None = None
+) -> str | None:
+    """What is suspicious about so many right answers of so many, or None; expected: percent and tolerance."""
     if not seen:
         return None
-    top1, chance = 100 * right / seen, 100 / classes
+    top1 = 100 * right / seen
     wanted = f", {expected[0]:g} ± {expected[1]:g} % was expected" if expected else ""
-    if top1 <= chance + 300 * math.sqrt(chance / 100 * (1 - chance / 100) / seen):
-        return f"{name}: top-1 on {seen} images is {top1:.1f} %, chance is {chance:.2g} %{wanted}; {CAUSES}"
+    if at_chance(right, seen, 1 / classes):
+        return f"{name}: top-1 on {seen} images is {top1:.1f} %, chance is {100 / classes:.2g} %{wanted}; {CAUSES}"
     if expected:
         share = expected[0] / 100
         slack = expected[1] + 300 * math.sqrt(share * (1 - share) / seen)

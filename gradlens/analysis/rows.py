@@ -78,22 +78,22 @@ def _check_new(found: Mapping[str, Any], columns: Mapping[str, Any], analyzer: A
 
 def _core_columns(probe: Probe, valid: Sequence[int] | None) -> dict[str, Any]:
     known = probe.batch.target is not None
-    nothing = torch.full((len(probe.batch),), torch.nan, dtype=torch.float64)
     among_valid = {}
     if known and valid:
-        among_valid["correct_valid"] = probe.predicted & right_among(probe.logits.detach(), probe.target, valid)
+        right = probe.predicted & right_among(probe.logits.detach(), probe.target, valid)
+        among_valid["correct_valid"] = right.double().where(probe.known, torch.nan)
     of_prediction = {
         "prediction": probe.prediction,
         "confidence": probe.confidence,
         "error_mass": probe.error_mass,
         "loss": probe.loss,
         "margin": probe.margin,
-        "rank_of_label": _rank_of_label(probe) if known else nothing,
+        "rank_of_label": _rank_of_label(probe).double().where(probe.known, torch.nan),
     }
     return {
         "index": probe.batch.index,
         "label": probe.batch.target if probe.batch.target is not None else -torch.ones(len(probe.batch)),
-        "correct": probe.correct if known else nothing,
+        "correct": probe.correct.double().where(probe.known, torch.nan),
         **{name: torch.where(probe.predicted, value.double(), torch.nan) for name, value in of_prediction.items()},
         **among_valid,
     }
@@ -153,9 +153,15 @@ def fitted(analyzers: Sequence[Analyzer], probe: Probe, pilot: Data | None, size
 def rows_of(probe: Probe, analyzers: Sequence[Analyzer], valid: Sequence[int] | None = None) -> pd.DataFrame:
     """What fitted analyzers say of a probe's images; valid: the classes that the data hold, if not all."""
     rows, _ = measurement(lambda batch: probe, analyzers, valid)(probe.batch)
-    if probe.batch.target is None:
-        return rows.drop(columns=["correct", "rank_of_label"])
-    return rows.astype({c: bool for c in ("correct", "correct_valid") if c in rows})
+    return with_truths(rows)
+
+
+def with_truths(samples: pd.DataFrame) -> pd.DataFrame:
+    """Right or wrong as truth values, missing of an image without a label; no such column where none has one."""
+    if samples["correct"].isna().all():
+        return samples.drop(columns=["correct", "rank_of_label"])
+    some = samples["correct"].isna().any()
+    return samples.astype({c: "boolean" if some else bool for c in ("correct", "correct_valid") if c in samples})
 
 
 def _pilot_looks(probe: Probe, pilot: Data | None, size: int) -> list[Probe]:

@@ -9,12 +9,14 @@ import numpy as np
 import pandas as pd
 
 from gradlens.analysis.parts import Tallies
+from gradlens.analysis.rows import with_truths
 from gradlens.analyzers import Analyzer, Summary, name_of
 from gradlens.core.files import readable
 from gradlens.core.names import Name, with_limits
 from gradlens.data import Data
 from gradlens.models import Classifier, ModelCard
 from gradlens.runs.record import Run, accuracies
+from gradlens.stats.clusters import CLUSTER, cluster_of
 from gradlens.stats.intervals import mean_interval
 
 
@@ -32,15 +34,18 @@ def assemble(
     data: Data,
     provenance: dict[str, Any],
     examples: dict[str, Any],
+    clusters: pd.Series | None = None,
 ) -> Run:
-    """One row an image with its path; each analyzer's numbers under its own suffix; means of the plain columns."""
+    """One row an image with its path; each analyzer's numbers under its own suffix; means of the plain columns.
+
+    clusters: of each image by its index, which every interval then takes for one sample.
+    """
     # A block for each type: of a hundred blocks pandas warns with each column more.
     samples = samples.copy()
     samples.insert(1, "path", [readable(data.path(i)) for i in samples["index"]])
-    if data.labelled:
-        samples = samples.astype({c: bool for c in ("correct", "correct_valid") if c in samples})
-    else:
-        samples = samples.drop(columns=["correct", "rank_of_label"])
+    if clusters is not None:
+        samples.insert(2, CLUSTER, clusters[samples["index"]].to_numpy())
+    samples = with_truths(samples)
     summary = _core_summary(samples, model.card, data, provenance)
     arrays: dict[str, np.ndarray] = {}
     missing: dict[str, str] = {}
@@ -51,7 +56,7 @@ def assemble(
         missing |= {f"{name}{analyzer.suffix}": reason for name, reason in reasons.items()}
     means = {column: str(Name.parse(column).ending("mean")) for column in plain}
     for column, key in means.items():
-        summary |= with_limits(key, mean_interval(samples[column]))
+        summary |= with_limits(key, mean_interval(samples[column], cluster=cluster_of(samples)))
     readings = _readings(analyzers) + [[column, key, ""] for column, key in means.items()]
     reading = {"readings": readings, "primary": _primary(analyzers), "missing": missing}
     return Run(samples, summary, arrays, {**provenance, **reading}, examples, model=model, data=data)
@@ -92,13 +97,14 @@ def _core_summary(samples: pd.DataFrame, card: ModelCard, data: Data, provenance
     """timm's results columns, so that a run joins its public tables."""
     preprocess = data.preprocess
     known = "correct" in samples
+    ranks = samples.loc[samples["correct"].notna(), "rank_of_label"] if known else samples["index"]
     return {
         "model": card.name,
         "data": data.name,
         "images": len(samples),
         "img_size": _side(data),
         **accuracies(samples),
-        "top5": 100 * float((samples["rank_of_label"] < 5).mean()) if known else np.nan,
+        "top5": 100 * float((ranks < 5).mean()) if known else np.nan,
         "param_count": round(provenance["model"]["param_count"] / 1e6, 4),
         "crop_pct": preprocess.crop_pct if preprocess else None,
         "interpolation": preprocess.interpolation if preprocess else None,

@@ -11,11 +11,13 @@ import pandas as pd
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gradlens.core.names import Name, first_twice, parse_spec, snake_case, split_specs, suffix
+from gradlens.core.names import Name, first_twice, parse_spec, snake_case, split_specs, suffix, with_limits
 from gradlens.core.registry import analyzer as analyzers_by_name
 from gradlens.core.registry import objective as objectives_by_name
 from gradlens.core.types import UserError
 from gradlens.probes.probe import Probe
+from gradlens.stats.clusters import cluster_of
+from gradlens.stats.intervals import mean_interval
 from gradlens.stats.tallies import Tally
 
 # So many images of every class a run shows its analyzers before the first batch.
@@ -114,6 +116,15 @@ def explained(numbers: Mapping[str, float], reason: str) -> Summary:
     return Summary(dict(numbers), missing={k: reason for k, v in numbers.items() if not math.isfinite(v)})
 
 
+def means(samples: pd.DataFrame, names: Iterable[str]) -> dict[str, float]:
+    """The mean of each of these columns that is there, with its 95 % interval over images or their clusters."""
+    found: dict[str, float] = {}
+    for name in filter(samples.__contains__, names):
+        interval = mean_interval(samples[name], cluster=cluster_of(samples))
+        found |= with_limits(str(Name.parse(name).ending("mean")), interval)
+    return found
+
+
 def merged(parts: Iterable[Summary]) -> Summary:
     """Several summaries as one."""
     whole = Summary({}, {}, {})
@@ -153,12 +164,13 @@ def choose_analyzers(
     return found
 
 
-def _listed(chosen: Iterable[str | Analyzer | Callable]) -> list[str | Analyzer | Callable]:
+def _listed(chosen: Sequence[str | Analyzer | Callable]) -> list[str | Analyzer | Callable]:
     """Each of what is asked for, with what ``standard`` and ``full`` stand for and does not stand there already."""
+    words: dict[Any, Iterable[str]] = {"standard": STANDARD, "full": analyzers_by_name}
     listed: list[str | Analyzer | Callable] = []
     for item in chosen:
-        several = {"standard": STANDARD, "full": list(analyzers_by_name)}.get(item) if isinstance(item, str) else None
-        listed += [item] if several is None else [name for name in several if name not in listed]
+        several = words.get(item) if isinstance(item, str) else None
+        listed += [item] if several is None else [name for name in several if name not in (*listed, *chosen)]
     return listed
 
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,10 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gradlens.analyzers._base import Analyzer, Reading, Summary
+from gradlens.analyzers._base import Analyzer, Reading, Summary, means
 from gradlens.core.names import with_limits
 from gradlens.core.registry import analyzer
 from gradlens.probes.probe import Probe
+from gradlens.stats.clusters import Cluster, cluster_of
 from gradlens.stats.composition import centred_log_ratios, geometric_ratio, isometric_log_ratios, mean_distance, perturb
 from gradlens.stats.intervals import mean_interval
 from gradlens.stats.tallies import Histogram
@@ -168,14 +169,15 @@ class ChannelAsymmetry(Analyzer):
         """Means with 95 % intervals and the distance from even in both units; the histogram and the colour axes."""
         arrays = {f"histogram/{k}": v for k, v in tallies["histogram"].state().items()}
         arrays["histogram/edges"] = Histogram.edges()
-        scalars = _means(samples, ["luminance_coherence"])
+        scalars = means(samples, ["luminance_coherence"])
         reasons = self._reasons()
         if self._colors.why_none or not set(SHARES) <= set(samples):
             return Summary(scalars, arrays, dict.fromkeys(reasons, self._colors.why_none or GRAY))
         shares = samples[SHARES].to_numpy(np.float64)
-        scalars |= _means(samples, AXES) | _composition(shares)
+        cluster = cluster_of(samples)
+        scalars |= means(samples, AXES) | _composition(shares, cluster)
         if self._normalised:
-            scalars |= _composition(perturb(shares, self._std), "_sigma")
+            scalars |= _composition(perturb(shares, self._std), cluster, "_sigma")
         axes, variance = self._colors.axes()
         scalars |= {f"color_variance_{k}": float(v) for k, v in enumerate(variance, 1)}
         scalars["images_with_zero_share"] = int((shares == 0).any(1).sum())
@@ -203,23 +205,17 @@ def channel_shares(gradient: Tensor) -> Tensor:
     return l1 / l1.sum(1, keepdim=True)
 
 
-def _means(samples: pd.DataFrame, names: Iterable[str]) -> dict[str, float]:
-    found: dict[str, float] = {}
-    for name in filter(samples.__contains__, names):
-        found |= with_limits(f"{name}_mean", mean_interval(samples[name]))
-    return found
-
-
-def _composition(shares: NDArray, unit: str = "") -> dict[str, float]:
+def _composition(shares: NDArray, cluster: Cluster, unit: str = "") -> dict[str, float]:
     """What is said of shares ``(N, 3)`` in either unit."""
     found: dict[str, float] = {}
     for k, (share, log_ratio) in enumerate(zip(shares.T, centred_log_ratios(shares).T, strict=True)):
-        found |= with_limits(f"{SHARES[k]}{unit}_mean", mean_interval(share))
-        found |= with_limits(f"log_ratio_{CHANNELS[k]}{unit}_mean", mean_interval(log_ratio))
+        found |= with_limits(f"{SHARES[k]}{unit}_mean", mean_interval(share, cluster=cluster))
+        found |= with_limits(f"log_ratio_{CHANNELS[k]}{unit}_mean", mean_interval(log_ratio, cluster=cluster))
     red, green, blue = shares.T
-    found |= with_limits(f"g_over_r{unit}_mean", geometric_ratio(green, red))
-    found |= with_limits(f"g_over_b{unit}_mean", geometric_ratio(green, blue))
-    return found | with_limits(f"asymmetry_distance{unit}", mean_distance(isometric_log_ratios(shares)))
+    found |= with_limits(f"g_over_r{unit}_mean", geometric_ratio(green, red, cluster=cluster))
+    found |= with_limits(f"g_over_b{unit}_mean", geometric_ratio(green, blue, cluster=cluster))
+    distance = mean_distance(isometric_log_ratios(shares), cluster=cluster)
+    return found | with_limits(f"asymmetry_distance{unit}", distance)
 
 
 def _bin(exponent: Tensor) -> Tensor:

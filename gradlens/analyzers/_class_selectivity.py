@@ -102,7 +102,7 @@ class ClassSelectivity(Analyzer):
             return {}
         units = torch.cat(list(_units(probe).values()), 1).detach().float().cpu().numpy()
         permuted = self._permuted.reindex(probe.batch.index.cpu().numpy(), fill_value=-1).to_numpy(np.int64)
-        return {"units": (units, np.column_stack([probe.target.cpu().numpy(), permuted]))}
+        return {"units": (units, np.column_stack([probe.batch.target.cpu().numpy(), permuted]))}
 
     def summarize(self, samples: pd.DataFrame, tallies: Mapping[str, Any]) -> Summary:
         """Three numbers of every unit by layer, and their means with every layer weighing the same."""

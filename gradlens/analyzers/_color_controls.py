@@ -5,18 +5,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
-from gradlens.analyzers._base import Analyzer, Reading, Summary
+from gradlens.analyzers._base import Analyzer, Reading, Summary, means
 from gradlens.analyzers._channel_asymmetry import CHANNELS, PilotColors, channel_shares
-from gradlens.core.names import Name, with_limits
 from gradlens.core.registry import analyzer
 from gradlens.probes.edges.filters import luminance
 from gradlens.probes.probe import Images, Probe
-from gradlens.stats.intervals import mean_interval
 
 CONTROLS = ("swapped", "gray", "rotated")
 COLUMNS = (
@@ -76,14 +73,8 @@ class ColorControls(Analyzer):
         """Mean shares at each control, and the two parts of R / B, with 95 % intervals."""
         if why := self._colors.why_none:
             return Summary(missing={reading.key: why for reading in self.readings})
-        scalars: dict[str, float] = {}
-        for name in COLUMNS:
-            estimate = np.array(mean_interval(samples[name]))
-            if name.startswith("log_"):
-                name, estimate = name.removeprefix("log_"), np.exp(estimate)
-            column = Name.parse(name)
-            scalars |= with_limits(str(column.ending("mean")), estimate.tolist())
-        return Summary(scalars)
+        found = means(samples, COLUMNS)
+        return Summary({k.removeprefix("log_"): math.exp(v) if k.startswith("log_") else v for k, v in found.items()})
 
     def _shares(self, probe: Probe) -> Tensor:
         return channel_shares(probe.scaled_gradient(self.objective).direction)

@@ -7,13 +7,11 @@ from typing import Any
 import pandas as pd
 from torch import Tensor
 
-from gradlens.analyzers._base import Analyzer, Summary
+from gradlens.analyzers._base import Analyzer, Summary, means
 from gradlens.analyzers._edge_scores import CONTOUR_FLOOR, GRADIENT_FLOOR, standardize
-from gradlens.core.names import with_limits
 from gradlens.core.registry import analyzer
 from gradlens.probes.edges.filters import Maps, gaussian_blur
 from gradlens.probes.probe import Probe
-from gradlens.stats.intervals import mean_interval
 
 BLURS = (0, 1, 2, 4, 8)
 
@@ -42,10 +40,7 @@ class EdgeBlur(Analyzer):
 
     def summarize(self, samples: pd.DataFrame, tallies: Mapping[str, Any]) -> Summary:
         """The curve's means with 95 % intervals."""
-        scalars: dict[str, float] = {}
-        for name in (f"edge_corr_contour_blur{s}" for s in BLURS):
-            scalars |= with_limits(f"{name}_mean", mean_interval(samples[name]))
-        return Summary(scalars)
+        return Summary(means(samples, [f"edge_corr_contour_blur{s}" for s in BLURS]))
 
 
 def _correlation(magnitude: Maps, contour: Maps) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gradlens.analyzers._base import Analyzer, Reading, Summary
+from gradlens.analyzers._base import Analyzer, Reading, Summary, means
 from gradlens.analyzers._edge_confounders import Confounders, Pixels, confounder_maps
 from gradlens.analyzers._edge_local import LEAST_SIDE, interior, located_auc, located_partial, shift_of, too_small
 from gradlens.analyzers._edge_scores import (
@@ -30,6 +30,7 @@ from gradlens.core.names import with_limits
 from gradlens.core.registry import analyzer
 from gradlens.core.types import digest
 from gradlens.probes.probe import Probe
+from gradlens.stats.clusters import cluster_of
 from gradlens.stats.intervals import mean_interval
 from gradlens.stats.tallies import Moments
 
@@ -142,8 +143,7 @@ class EdgeConcentration(Analyzer):
         scalars: dict[str, float] = {}
         for name in MEASURES:
             scalars |= _beside_null(samples, name)
-        for name in (*RANK_FORMS, *LOCATED, *(name for name in OUTLINE if name in samples)):
-            scalars |= with_limits(f"{name}_mean", mean_interval(samples[name]))
+        scalars |= means(samples, (*RANK_FORMS, *LOCATED, *OUTLINE))
         scalars |= {"edge_shift_contour": CONTOUR_SHIFT, "edge_shift_canny": shift_of(self.sigma)}
         scalars["images_without_edges"] = int(samples["edge_auc_canny"].isna().sum())
         assert self._bank is not None
@@ -245,11 +245,12 @@ def _masked_moments(values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
 
 def _beside_null(samples: pd.DataFrame, name: str) -> dict[str, float]:
     """Mean of a measure and of its excess with 95 % intervals, and the share of images with p ≤ 0.05."""
-    own, null = samples[name], samples[f"{name}_null"]
-    found = with_limits(f"{name}_mean", mean_interval(own)) | with_limits(f"{name}_excess", mean_interval(own - null))
+    excess = samples[name] - samples[f"{name}_null"]
+    found = means(samples, [name])
+    found |= with_limits(f"{name}_excess", mean_interval(excess, cluster=cluster_of(samples)))
     chance = samples[f"{name}_p"].dropna()
     share = float((chance <= 0.05).mean()) if len(chance) else float("nan")
-    return {**found, f"{name}_null_mean": mean_interval(null)[0], f"{name}_significant": share}
+    return {**found, f"{name}_null_mean": float(samples[f"{name}_null"].mean()), f"{name}_significant": share}
 
 
 def _both(maps: Tensor) -> tuple[Confounders, Confounders]:

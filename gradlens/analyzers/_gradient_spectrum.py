@@ -13,11 +13,9 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gradlens.analyzers._base import Analyzer, Reading, Summary
-from gradlens.core.names import with_limits
+from gradlens.analyzers._base import Analyzer, Reading, Summary, means
 from gradlens.core.registry import analyzer
 from gradlens.probes.probe import Images, Probe
-from gradlens.stats.intervals import mean_interval
 from gradlens.stats.tallies import Moments
 
 # Rings of frequency are constants of the program, so that runs overlay at any size: three an octave,
@@ -83,9 +81,7 @@ class GradientSpectrum(Analyzer):
 
     def summarize(self, samples: pd.DataFrame, tallies: Mapping[str, Any]) -> Summary:
         """Means with 95 % intervals; the mean spectrum by ring with its standard error, and the rings' edges."""
-        scalars: dict[str, float] = {}
-        for name in COLUMNS:
-            scalars |= with_limits(f"{name}_mean", mean_interval(samples[name]))
+        scalars = means(samples, COLUMNS)
         coefficients = _rings(*self._size).coefficients
         with np.errstate(divide="ignore"):
             a_coefficient = np.where(coefficients > 0, coefficients.sum() / coefficients, np.nan)

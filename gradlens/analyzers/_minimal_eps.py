@@ -19,7 +19,8 @@ from gradlens.probes.attacks import NORMS, pixel_range
 from gradlens.probes.attacks.bisection import SCHEDULES, smallest
 from gradlens.probes.attacks.worst_of import Member, first_to_break, worst_of
 from gradlens.probes.probe import Probe
-from gradlens.stats.intervals import mean_interval, quantile_interval, share_interval
+from gradlens.stats.clusters import Cluster, cluster_of
+from gradlens.stats.intervals import flags_interval, mean_interval, quantile_interval
 
 # What broke an image at its minimal ε, in the order of the suite.
 UNATTACKED, MARGIN, LOSS, SQUARE, LARGE, NOTHING = range(6)
@@ -36,16 +37,16 @@ class MinimalEps(Analyzer):
     """The smallest perturbation that breaks each image: on a grid by the worst of several attacks, or by bisection.
 
     The grid's attacks, in L∞: PGD on the margin, PGD on cross-entropy with restarts (each of ``steps`` steps), Square
-    with ``queries`` queries. ``eps_min``, in pixels of [0, 1]: 0 where the image is wrong unattacked, its
-    grid's top where nothing breaks it, missing without a prediction. ``broken_by``: 0 no attack needed,
+    with ``queries`` queries. ``eps_min``, in pixels of [0, 1]: the middle between the grid's last ε that the image
+    withstands and the one that breaks it; 0 where it is wrong unattacked, the grid's top where nothing breaks it,
+    missing without a prediction. ``broken_by``: 0 no attack needed,
     1 margin, 2 cross-entropy, 3 Square (which comes last, so gradients had failed), 4 only at ``large``, 5 not
     even there. ``more_steps``: 1 withstood, 2 broke under twice the steps just below its ``eps_min``; 0 not among
     the ``checked`` share of images, or not to be checked since it breaks at the grid's first ε.
 
-    ``eps_min_mean`` is the area under accuracy over ε by the trapezoid rule, from 0 to the grid's top: an image
-    that breaks at ε_k breaks somewhere between ε_{k−1} and ε_k, and counts with the middle. (The mean of the
-    column ``eps_min``, which counts it with ε_k, is too high by half a step, and ratios of it are too near
-    to 1.) Images wrong unattacked count as 0; ``eps_min_mean_correct`` is over the others only. Large is
+    ``eps_min_mean`` is the area under accuracy over ε by the trapezoid rule, from 0 to the grid's top. (With the ε
+    that breaks each in place of the middle it would be too high by half a step, and ratios too near to 1.)
+    Images wrong unattacked count as 0; ``eps_min_mean_correct`` is over the others only. Large is
     robust, unless gradients are masked; the signs: accuracy at ``large`` far from zero, Square breaking what
     gradients could not, twice the steps breaking over 1 % more (Athalye et al. 2018, Carlini et al. 2019).
     Without labels it is the prediction's stability.
@@ -146,8 +147,10 @@ class MinimalEps(Analyzer):
         drawn = image_uniform(probe.seed, probe.batch.index, "minimal_eps/checked").to(grid) < self.checked
         checked = drawn & (level > 1)
         longer = first_to_break(probe, self._suite(2 * self.steps, 1)[:-1], checked, grid[(level - 1).clamp(min=0)])
+        # Somewhere between the last ε that it withstands and the one that breaks it; the top where none does.
+        middle = torch.where(standing | (level == 0), grid[level], (grid[level] + grid[(level - 1).clamp(min=0)]) / 2)
         return {
-            "eps_min": torch.where(probe.predicted, grid[level], torch.nan),
+            "eps_min": torch.where(probe.predicted, middle, torch.nan),
             "broken_by": torch.where(probe.predicted, torch.where(standing, beyond, breaker).double(), torch.nan),
             "more_steps": torch.where(checked, torch.where(longer > 0, BROKE, WITHSTOOD), NOT_CHECKED).double(),
         }
@@ -163,15 +166,16 @@ class MinimalEps(Analyzer):
     def summarize(self, samples: pd.DataFrame, tallies: Mapping[str, Any]) -> Summary:
         """Means and median with 95 % intervals, signs of masking; accuracy at 0, every ε of the grid and ``large``."""
         eps, by = (samples[name].to_numpy() for name in ("eps_min", "broken_by"))
-        middle, correct = self._middle(eps, by), np.isfinite(eps) & (by != UNATTACKED)
+        correct, cluster = np.isfinite(eps) & (by != UNATTACKED), cluster_of(samples)
+        of_correct = mean_interval(np.where(correct, eps, np.nan), cluster=cluster)
         # No image to break is no network that breaks at 0.
-        mean = mean_interval(middle if correct.any() else middle[:0])
+        mean = mean_interval(np.where(correct.any(), eps, np.nan), cluster=cluster)
         return merged(
             [
                 explained(with_limits("eps_min_mean", mean), NONE_CORRECT),
-                explained(with_limits("eps_min_mean_correct", mean_interval(middle[correct])), FEW_CORRECT),
-                Summary(with_limits("eps_min_median", quantile_interval(eps[np.isfinite(eps)]))),
-                Summary(with_limits("accuracy_large", _percent(by == NOTHING)), self._curve(eps, by)),
+                explained(with_limits("eps_min_mean_correct", of_correct), FEW_CORRECT),
+                Summary(with_limits("eps_min_median", quantile_interval(eps, cluster=cluster))),
+                Summary(with_limits("accuracy_large", _percent(by == NOTHING, cluster)), self._curve(eps, by)),
                 self._grids_own(samples) if self.search == "grid" else Summary(),
             ]
         )
@@ -179,9 +183,9 @@ class MinimalEps(Analyzer):
     def _grids_own(self, samples: pd.DataFrame) -> Summary:
         """The signs that gradients are masked, or the steps too few."""
         by, more = (samples[name].to_numpy() for name in ("broken_by", "more_steps"))
-        checked = more > NOT_CHECKED
-        reach = explained(with_limits("more_steps_break", _percent(more[checked] == BROKE)), UNCHECKED)
-        square = with_limits("only_square", _percent(by == SQUARE))
+        checked, own = more > NOT_CHECKED, cluster_of(samples[more > NOT_CHECKED])
+        reach = explained(with_limits("more_steps_break", _percent(more[checked] == BROKE, own)), UNCHECKED)
+        square = with_limits("only_square", _percent(by == SQUARE, cluster_of(samples)))
         return merged([Summary({**square, "more_steps_checked": int(checked.sum())}), reach])
 
     def _curve(self, eps: NDArray, by: NDArray) -> dict[str, NDArray]:
@@ -194,16 +198,7 @@ class MinimalEps(Analyzer):
         beyond = np.where(by == NOTHING, np.inf, np.where(by == LARGE, self.large, eps))
         return {"curve/eps": radii, "curve/accuracy": 100 * (beyond[None] > radii[:, None]).mean(1)}
 
-    def _middle(self, eps: NDArray, by: NDArray) -> NDArray[np.float64]:
-        """Between the grid's last ε that an image withstands and the one that breaks it; its top where none does."""
-        if self.search != "grid":
-            return eps
-        radii = np.array([0, *self.grid])
-        broke = np.abs(radii[:, None] - eps).argmin(0)
-        within = (by != UNATTACKED) & (by < LARGE)
-        return np.where(within, (radii[broke] + radii[np.maximum(broke, 1) - 1]) / 2, eps)
 
-
-def _percent(flags: NDArray[np.bool_]) -> tuple[float, float, float]:
-    share, low, high = share_interval(int(flags.sum()), len(flags))
+def _percent(flags: NDArray[np.bool_], cluster: Cluster) -> tuple[float, float, float]:
+    share, low, high = flags_interval(flags, cluster=cluster)
     return 100 * share, 100 * low, 100 * high

@@ -17,7 +17,8 @@ from gradlens.core.registry import attack as attacks_by_name
 from gradlens.core.types import UserError
 from gradlens.probes.attacks import attack
 from gradlens.probes.probe import Probe
-from gradlens.stats.intervals import share_interval
+from gradlens.stats.clusters import cluster_of
+from gradlens.stats.intervals import flags_interval
 
 
 @analyzer
@@ -94,12 +95,14 @@ class Robustness(Analyzer):
             return {name: torch.full((len(probe.batch),), torch.nan, dtype=torch.float64)}
         attacked = attack(probe, self.attack, **self.taken)
         robust = (probe.correct & attacked.correct).double()
-        return {name: torch.where(probe.predicted, robust, torch.nan)}
+        return {name: torch.where(probe.predicted & probe.known, robust, torch.nan)}
 
     def summarize(self, samples: pd.DataFrame, tallies: Mapping[str, Any]) -> Summary:
         """Robust accuracy in percent with its 95 % interval."""
         flags = samples[f"robust{self.parameters}"]
-        # Without a prediction an image counts as top-1 counts it, as wrong; without labels nothing is known of any.
-        share, low, high = share_interval(int(flags.sum()), len(flags) if flags.notna().any() else 0)
-        percent = (100 * share, 100 * low, 100 * high)
+        # Without a prediction an image counts as top-1 counts it, as wrong; without a label nothing is known of it.
+        rows = samples[samples["label"] >= 0] if "label" in samples else samples
+        known = rows[flags.name] if flags.notna().any() else flags[:0]
+        share = flags_interval(known == 1, cluster=cluster_of(rows) if len(known) else None)
+        percent = [100 * part for part in share]
         return explained(with_limits(f"robust_accuracy{self.parameters}", percent), UNLABELLED)

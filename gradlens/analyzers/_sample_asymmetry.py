@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -21,6 +20,8 @@ from gradlens.analyzers._size_numbers import (
 )
 from gradlens.core.registry import analyzer
 from gradlens.probes.probe import Probe
+from gradlens.stats.clusters import cluster_of
+from gradlens.stats.intervals import finite
 
 FLAGS = ("", "zero", "underflow", "not finite")
 BY_LABEL = ("l1_mean_correct", "l1_mean_wrong", "l1_auc_wrong", "loss_auc_wrong", "l1_auc_gain_wrong")
@@ -78,7 +79,7 @@ class SampleAsymmetry(Analyzer):
 
     def summarize(self, samples: pd.DataFrame, tallies: Mapping[str, Any]) -> Summary:
         """Sizes by group, their inequality and composition, and what they tell beyond the loss."""
-        l1 = samples["l1"].to_numpy()
+        l1, cluster = samples["l1"].to_numpy(), cluster_of(samples)
         scores = {name: samples[name].to_numpy() for name in ("l1", *self._per_error_mass, "loss")}
         flags = samples["gradient_flag"].to_numpy()
         counts: dict[str, float] = {
@@ -86,10 +87,10 @@ class SampleAsymmetry(Analyzer):
         }
         return merged(
             [
-                *(group_numbers(l1, group) for group in groups(samples)),
-                tail_numbers(l1[np.isfinite(l1)]),
+                *(group_numbers(l1, group, cluster) for group in groups(samples)),
+                tail_numbers(*finite(l1, cluster)),
                 *(decomposition(l1, scores[name]) for name in self._per_error_mass),
-                *(separation_numbers(scores, question) for question in questions(samples)),
+                *(separation_numbers(scores, question, cluster) for question in questions(samples)),
                 Summary(counts, missing={} if "correct" in samples else dict.fromkeys(BY_LABEL, UNLABELLED)),
             ]
         )

@@ -12,12 +12,15 @@ from numpy.typing import NDArray
 
 from gradlens.analyzers._base import Summary, explained, in_group, merged
 from gradlens.core.names import Name, with_limits
+from gradlens.runs.record import right_and_wrong
+from gradlens.stats.clusters import Cluster
 from gradlens.stats.intervals import (
     LOG,
     LOGIT,
     MISSING,
     Statistic,
     bootstrap_limits,
+    finite,
     mean_interval,
     quantile_interval,
     quantile_ratio_interval,
@@ -62,9 +65,9 @@ def groups(samples: pd.DataFrame) -> Iterator[Group]:
     yield Group("", np.ones(len(samples), bool), "measured")
     if "correct" not in samples:
         return
-    correct = samples["correct"].to_numpy(bool)
+    correct, wrong = right_and_wrong(samples)
     yield Group("correct", correct, "correct")
-    yield Group("wrong", ~correct, "wrong")
+    yield Group("wrong", wrong, "wrong")
     for attack, withstood, known in _attacked(samples):
         for name, rows in (("robust", known & withstood), ("vulnerable", known & ~withstood)):
             yield Group(f"{name}{attack}", rows, name)
@@ -75,43 +78,44 @@ def questions(samples: pd.DataFrame) -> Iterator[Question]:
     """Which images are wrong; under each attack which are vulnerable, of all and of the correct ones."""
     if "correct" not in samples:
         return
-    correct = samples["correct"].to_numpy(bool)
-    yield Question("wrong", ~correct, np.ones(len(samples), bool), "wrong")
+    correct, wrong = right_and_wrong(samples)
+    yield Question("wrong", wrong, correct | wrong, "wrong")
     for attack, withstood, known in _attacked(samples):
         yield Question(f"vulnerable{attack}", ~withstood, known, "vulnerable")
         yield Question(f"vulnerable_correct{attack}", ~withstood, known & correct, "vulnerable")
 
 
-def group_numbers(l1: NDArray, group: Group) -> Summary:
+def group_numbers(l1: NDArray, group: Group, cluster: Cluster = None) -> Summary:
     """Mean and median with limits, and the number of images behind them."""
-    values = l1[group.rows & np.isfinite(l1)]
+    values, own = finite(np.where(group.rows, l1, np.nan), cluster)
     numbers = {
-        **with_limits(in_group("l1_mean", group.name), mean_interval(values)),
-        **with_limits(in_group("l1_median", group.name), quantile_interval(values)),
+        **with_limits(in_group("l1_mean", group.name), mean_interval(values, cluster=own)),
+        **with_limits(in_group("l1_median", group.name), quantile_interval(values, cluster=own)),
         in_group("l1_n", group.name): len(values),
     }
     few = f"only {len(values)} of the images are {group.words}" if len(values) else f"no image is {group.words}"
     return explained(numbers, few)
 
 
-def separation_numbers(scores: Mapping[str, NDArray], question: Question) -> Summary:
+def separation_numbers(scores: Mapping[str, NDArray], question: Question, cluster: Cluster = None) -> Summary:
     """AUCs of the loss and of the other scores, and what each of these adds to the loss."""
-    known = {name: values[question.among] for name, values in scores.items()}
-    parts = [_area(name, score, question) for name, score in known.items()]
-    for name in (n for n in known if n != "loss"):
-        parts += [_gain_in_area(name, known, question), _gain_in_fit(name, known, question)]
+    among = {name: values[question.among] for name, values in scores.items()}
+    own = None if cluster is None else np.asarray(cluster)[question.among]
+    parts = [_area(name, score, question, own) for name, score in among.items()]
+    for name in (n for n in among if n != "loss"):
+        parts += [_gain_in_area(name, among, question, own), _gain_in_fit(name, among, question)]
     return merged(parts)
 
 
-def _area(name: str, score: NDArray, question: Question) -> Summary:
-    area = auc_interval(score, question.positive[question.among])
+def _area(name: str, score: NDArray, question: Question, cluster: Cluster) -> Summary:
+    area = auc_interval(score, question.positive[question.among], cluster=cluster)
     numbers = with_limits(in_group(f"{name}_auc", question.name), area)
     return explained(numbers, _why_not({name: score}, question, f"{name} separates the images perfectly"))
 
 
-def _gain_in_area(name: str, scores: Mapping[str, NDArray], question: Question) -> Summary:
+def _gain_in_area(name: str, scores: Mapping[str, NDArray], question: Question, cluster: Cluster) -> Summary:
     compared = {n: scores[n] for n in (name, "loss")}
-    gain = auc_gain(scores[name], scores["loss"], question.positive[question.among])
+    gain = auc_gain(scores[name], scores["loss"], question.positive[question.among], cluster=cluster)
     key = Name.parse(in_group(f"{name}_auc_gain", question.name))
     numbers = {**with_limits(str(key), gain[:3]), str(key.ending("p")): gain[3]}
     return explained(numbers, _why_not(compared, question, f"the loss and {name} rank the images alike"))
@@ -134,13 +138,13 @@ def _log(values: NDArray) -> NDArray:
 
 def _why_not(scores: Mapping[str, NDArray], question: Question, otherwise: str) -> str:
     """Why these scores tell nothing; ``otherwise`` where neither they nor the groups are to blame."""
-    known = np.logical_and.reduce([np.isfinite(v) for v in scores.values()])
-    positive = question.positive[question.among][known]
+    whole = np.logical_and.reduce([np.isfinite(v) for v in scores.values()])
+    positive = question.positive[question.among][whole]
     if not positive.any():
         return f"no image is {question.words}"
     if positive.all():
         return f"every image is {question.words}"
-    constant = next((name for name, v in scores.items() if np.ptp(v[known]) == 0), None)
+    constant = next((name for name, v in scores.items() if np.ptp(v[whole]) == 0), None)
     if constant:
         return f"every image has the same {constant}"
     if min(positive.sum(), (~positive).sum()) == 1:
@@ -166,15 +170,15 @@ SPREAD = {
 DEPEND_ON_SIZE = ("l1_gini", "l1_cv", "l1_top_share")
 
 
-def tail_numbers(l1: NDArray) -> Summary:
+def tail_numbers(l1: NDArray, cluster: Cluster = None) -> Summary:
     """Of the finite norms: inequality with limits and at 200 images, quantile ratios, Hill's index."""
-    ratios = {f"l1_q{p}_ratio": quantile_ratio_interval(l1, p / 100) for p in (90, 99)}
+    ratios = {f"l1_q{p}_ratio": quantile_ratio_interval(l1, p / 100, cluster=cluster) for p in (90, 99)}
     return merged(
         [
-            _spread(l1),
+            _spread(l1, cluster),
             _spread_at_fixed_size(l1),
             *(explained(with_limits(name, ratio), _why_no_ratio(l1)) for name, ratio in ratios.items()),
-            explained(with_limits("l1_tail_index", tail_index(l1)), _why_no_tail(l1)),
+            explained(with_limits("l1_tail_index", tail_index(l1, cluster=cluster)), _why_no_tail(l1)),
         ]
     )
 
@@ -189,9 +193,10 @@ def decomposition(l1: NDArray, l1_logit: NDArray) -> Summary:
     return merged([explained(dict(zip(names, shares, strict=True)), "log L1 does not vary"), left_out])
 
 
-def _spread(l1: NDArray) -> Summary:
+def _spread(l1: NDArray, cluster: Cluster) -> Summary:
     points = {name: measure(l1) for name, (measure, _) in SPREAD.items()}
-    limits = bootstrap_limits(l1, {name: s for name, (_, s) in SPREAD.items() if math.isfinite(points[name])})
+    shown = {name: s for name, (_, s) in SPREAD.items() if math.isfinite(points[name])}
+    limits = bootstrap_limits(l1, shown, cluster=cluster)
     intervals = [with_limits(name, (point, *limits.get(name, MISSING))) for name, point in points.items()]
     return merged(explained(interval, _why_no_tail(l1)) for interval in intervals)
 

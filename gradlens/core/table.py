@@ -43,7 +43,8 @@ class Table:
     """Numbers in ``frame``, and what a reader of them must know.
 
     missing: why a row or number is not there, by its name. printed: the frame as text, where it is
-    condensed for reading; its index names the section that each row belongs to.
+    condensed for reading; its index names the section that each row belongs to. arrays: what a figure
+    draws beside the frame, by name. provenance: what it was made of, where the maker says.
     """
 
     frame: pd.DataFrame
@@ -51,6 +52,8 @@ class Table:
     notes: tuple[str, ...] = ()
     missing: Mapping[str, str] = field(default_factory=dict)
     printed: pd.DataFrame | None = None
+    arrays: Mapping[str, NDArray] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def show(self) -> None:
         """Print it to the terminal."""
@@ -110,7 +113,8 @@ class Table:
     def as_json(self) -> dict[str, Any]:
         """Plain values, None where a number is missing."""
         rows = self.frame.astype(object).where(self.frame.notna(), None).to_dict("records")
-        return {"title": self.title, "rows": rows, "notes": list(self.notes), "missing": dict(self.missing)}
+        made_of = {"provenance": dict(self.provenance)} if self.provenance else {}
+        return {"title": self.title, "rows": rows, "notes": list(self.notes), "missing": dict(self.missing), **made_of}
 
     def __repr__(self) -> str:
         from rich.console import Console

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pkgutil
+import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -35,11 +36,28 @@ def variant(letter: str) -> tuple[int, ...]:
     return tuple(int(line) for line in text.split())
 
 
+def imagenet_names() -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The synsets and the readable names of ImageNet's classes, in the order of their numbers."""
+    return wnids(), class_names()
+
+
+def descriptions() -> tuple[str, ...]:
+    """All lemmas of each of the synsets: ``tench, Tinca tinca``."""
+    full = _described()
+    return tuple(full[wnid] for wnid in wnids())
+
+
+@cache
+def _described() -> dict[str, str]:
+    full = ImageNetInfo().label_descriptions(as_dict=True)
+    assert isinstance(full, dict)
+    return full
+
+
 @cache
 def _readable() -> dict[str, str]:
     """Its first lemma for each wnid, more where two share it (crane the bird, crane the machine)."""
-    full = ImageNetInfo().label_descriptions(as_dict=True)
-    assert isinstance(full, dict)
+    full = _described()
     short = _unique({wnid: text.split(", ")[0] for wnid, text in full.items()}, full)
     return _unique(short, {wnid: f"{text} ({wnid})" for wnid, text in short.items()})
 
@@ -57,12 +75,25 @@ class ClassMap:
     class_names: tuple[str, ...]
 
 
-def read_class_map(given: str | Path) -> ClassMap:
-    """``imagenet``, or a file: JSON, or lines of name and index, or of names in the order of the classes."""
+# Lines of a class map, the usual ones first: cat 1 · 1 cat · n02119789 1 kit_fox · n01440764 tench, Tinca tinca · cat
+LINES = (
+    r"(?P<name>.+?)[\s,;]+(?P<index>\d{1,9})",
+    r"(?P<index>\d{1,9})[\s,;]+(?P<name>.+)",
+    r"(?P<name>[^\s,;]+)[\s,;]+(?P<index>\d{1,9})[\s,;].+",
+    r"(?P<name>[^\s,;]+)[\s,;].+",
+    r"(?P<name>.+)",
+)
+
+
+def read_class_map(given: str | Path, folders: Sequence[str] = ()) -> ClassMap:
+    """``imagenet``, or a file: JSON, or lines of name and index, or of names in the order of the classes.
+
+    folders: names that it should hold, by which its way of writing is told.
+    """
     if str(given) == "imagenet":
         return ClassMap({wnid: i for i, wnid in enumerate(wnids())}, class_names())
     file = Path(given)
-    pairs = _from_json(file) if file.suffix == ".json" else _from_lines(file)
+    pairs = _from_json(file) if file.suffix == ".json" else _from_lines(file, folders)
     # Before a list of names is made, which an absurd index would make as long.
     wrong = [f"{name} {number}" for name, number in pairs if not 0 <= number < 1_000_000]
     if wrong or not pairs:
@@ -80,17 +111,17 @@ def named(index: Mapping[str, int], count: int) -> tuple[str, ...]:
     return tuple(str(names.get(c, c)) for c in range(count))
 
 
-def _from_lines(file: Path) -> list[tuple[str, int]]:
-    lines = read_lines(file, "class-map")
-    rows = [line.replace(",", " ").rsplit(None, 1) for line in lines]
-    numbered = [len(row) == 2 and is_number(row[1]) for row in rows]
-    if not any(numbered):
-        return [(line, i) for i, line in enumerate(lines)]
+def _from_lines(file: Path, folders: Sequence[str]) -> list[tuple[str, int]]:
+    lines = [line.replace('"', "") for line in read_lines(file, "class-map")]
+    ways = [[re.fullmatch(way, line, re.ASCII) for line in lines] for way in LINES]
     # The first line may be the header of a CSV.
-    wrong = [line for line, fits in zip(lines[1:], numbered[1:], strict=True) if not fits]
-    if wrong:
-        raise UserError(f"line '{wrong[0][:80]}' of {file} is no class; wanted FOLDER INDEX on every line")
-    return [(row[0], int(row[1])) for row, fits in zip(rows, numbered, strict=True) if fits]
+    whole = [found for found in ways if all(found[1:] or found)]
+    best = max(whole, key=lambda found: sum(match["name"] in folders for match in found if match))
+    if best is ways[-1] and any(ways[0]):
+        wrong = next(line for line, match in zip(lines[1:], ways[0][1:], strict=True) if not match)
+        raise UserError(f"line '{wrong[:80]}' of {file} is no class; wanted FOLDER INDEX on every line")
+    # Without an index, its place is one.
+    return [(m["name"], int(m.groupdict().get("index", i))) for i, m in enumerate(best) if m]
 
 
 def _from_json(file: Path) -> list[tuple[str, int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,11 +15,9 @@ from PIL import Image
 from torch import Tensor
 
 from gradlens.core.types import Batch, Preprocess, UserError, check_images, digest
-from gradlens.data._pixels import Arrays, UnreadableError, image_transform
-from gradlens.data._store import SPLIT_FOLDERS
-
-# How many pictures are looked at to tell whether all have one size.
-LOOKED_AT = 64
+from gradlens.data._given import absent_or_shifted
+from gradlens.data._pixels import UnreadableError, image_transform, in_channels, spread
+from gradlens.data._store import split_of
 
 
 @runtime_checkable
@@ -35,7 +34,7 @@ class Source(Protocol):
     def varies_in_size(self) -> bool: ...
     @property
     def paths(self) -> Sequence[str]: ...
-    def open(self, index: int) -> Image.Image | Tensor: ...
+    def open(self, index: int, channels: int = 3) -> Image.Image | Tensor: ...
 
 
 class Data:
@@ -43,8 +42,8 @@ class Data:
 
     ``index`` is an image's place in its whole source and stays with it through ``limit`` and
     ``subset``; ``batch`` and ``path`` take it. A label of −1 means unknown. options are the arguments
-    of ``load_data`` that open the source again, None for images given as such. channels: 3, or 1 for pictures
-    made gray.
+    of ``load_data`` that open the source again, None for images given as such. channels: 3, 1 for pictures
+    made gray, or 4 for those with their transparency.
     """
 
     def __init__(
@@ -88,7 +87,13 @@ class Data:
 
     @property
     def labelled(self) -> bool:
+        """Whether every image has a label."""
         return bool((self.labels >= 0).all())
+
+    @property
+    def partly_labelled(self) -> bool:
+        """Whether any image has one."""
+        return bool((self.labels >= 0).any())
 
     @property
     def varies_in_size(self) -> bool:
@@ -98,12 +103,12 @@ class Data:
     @property
     def as_given(self) -> bool:
         """Whether its images are arrays, which are taken as the model's input."""
-        return isinstance(self.source, Arrays)
+        return getattr(self.source, "as_given", False)
 
     def common_sides(self) -> tuple[int, int] | None:
         """Height and width of its pictures where all that are looked at have the same; None where not."""
         found: set[tuple[int, int]] = set()
-        for index in self.indices[np.unique(np.linspace(0, len(self) - 1, LOOKED_AT).astype(int))]:
+        for index in self.indices[spread(len(self))]:
             try:
                 picture = self.source.open(int(index))
             except UnreadableError:
@@ -121,12 +126,24 @@ class Data:
         if store is None:
             return ()
         here = store.where if store.where.is_dir() else store.where.parent
-        return (here, here.parent) if here.name in SPLIT_FOLDERS else (here,)
+        return (here, here.parent) if split_of(here.name) else (here,)
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What is worth hearing before a run, such as one class folder that holds everything."""
-        return getattr(self.source, "notes", ())
+        own = getattr(self.source, "notes", ())
+        return (*own, *absent_or_shifted(*self._named))
+
+    @property
+    def _named(self) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+        """Labels and names of the classes as the source has them, whatever a model calls them."""
+        return getattr(self.source, "named", (self.source.labels, self.source.class_names))
+
+    @property
+    def clusters(self) -> NDArray | None:
+        """What each image was cut from, where that is known: those of one photograph resemble each other."""
+        known = getattr(self.source, "clusters", None)
+        return None if known is None else np.asarray(known)[self.indices]
 
     @property
     def valid_classes(self) -> tuple[int, ...] | None:
@@ -135,16 +152,30 @@ class Data:
 
     @property
     def fingerprint(self) -> str:
-        """Identifies the images by path and label, in order."""
-        return digest([self.name, [self.path(i) for i in self.indices], self.labels.tolist()])
+        """Identifies the images by path and label, in order; and by their name.
+
+        Those of a folder, which may be called and lie anywhere, by what some of its files hold; their labels by the
+        classes' names, whatever number a model gives these.
+        """
+        whole, names = self._named
+        paths, labels = [self.path(i) for i in self.indices], whole[self.indices].tolist()
+        if not getattr(self.source, "anywhere", False):
+            return digest([self.name, paths, labels])
+        held = [self.source.content(int(i)) for i in self.indices[spread(len(self))]]  # type: ignore[attr-defined]
+        return digest([held, paths, [names[label] if label >= 0 else "" for label in labels]])
 
     def path(self, index: int) -> str:
         """An image's identity: its path below the data's root, with forward slashes."""
         return self.source.paths[int(index)]
 
+    def picture(self, index: int) -> Image.Image | Tensor:
+        """One picture as it is, upright and of as many channels as are wanted; raises UnreadableError."""
+        picture = self.source.open(int(index), self.channels)
+        return picture if isinstance(picture, Tensor) else in_channels(picture, self.channels)
+
     def image(self, index: int) -> Tensor:
         """One preprocessed image, ``(C, H, W)``; raises UnreadableError."""
-        picture = self.source.open(int(index))
+        picture = self.picture(index)
         try:
             return picture if isinstance(picture, Tensor) else self._transform(picture)
         except UnreadableError as error:
@@ -174,7 +205,7 @@ class Data:
             shapes = sorted({f"{i.shape[1]}×{i.shape[2]}" for i in images})
             raise UserError(f"images of {self.name} differ in size ({', '.join(shapes[:3])}); bind a Preprocess first")
         labels = torch.from_numpy(self.source.labels[kept])
-        labels_known = labels if self.labelled else None
+        labels_known = labels if self.partly_labelled else None
         batch = Batch(torch.stack(images), labels_known, torch.tensor(kept), self._outlines(kept))
         check_images(batch.image)
         return batch, failures
@@ -205,6 +236,22 @@ class Data:
         if len(set(map(int, indices))) < len(indices):
             raise UserError(f"a subset of {self.name} names an image twice; give each index once")
         return self._with(indices=np.asarray(indices, dtype=np.int64))
+
+    def with_classes(self, names: Sequence[str], places: Sequence[int]) -> Data:
+        """The same images with another list of classes, in which each of theirs has its place."""
+        source = copy.copy(self.source)
+        # A copy's own, also where they belonged to the class; the last place is that of −1. Their own names remain
+        # the images' identity, whatever a model calls them.
+        vars(source).update(named=self._named, labels=np.array([*places, -1])[source.labels], class_names=tuple(names))
+        return self._with(source=source)
+
+    def parted(self, share: float = 0.2) -> tuple[Data, Data]:
+        """Those to train on, and a class-stratified share held out by path hash, which depends on no other image."""
+        order = stratified_order([self.path(i) for i in self.indices], self.labels)
+        cut = max(1, round(share * len(order)))
+        return self._with(indices=self.indices[np.sort(order[cut:])]), self._with(
+            indices=self.indices[np.sort(order[:cut])]
+        )
 
     def _check_known(self, indices: Sequence[int]) -> None:
         count = len(self.source.labels)

@@ -25,6 +25,8 @@ _OF_IMAGE = {"cat": "chelsea", "galaxies": "hubble_deep_field", "tissue": "immun
 _OF_LEARN = {"temple": "china.jpg", "flower": "flower.jpg"}
 SHAPES = ("circle", "square", "triangle", "star", "cross", "ring")
 SIDE = 64
+# Radius, centre and turn.
+Place = tuple[float, NDArray[np.float64], float]
 _OVERSAMPLING = 4
 
 
@@ -47,7 +49,7 @@ class Digits:
         self.pixels, self.labels = pixels[order], labels[order]
         self.paths = [f"{label}/{row:04d}" for label, row in zip(self.labels, order, strict=True)]
 
-    def open(self, index: int) -> Image.Image:
+    def open(self, index: int, channels: int = 3) -> Image.Image:
         small = Image.fromarray(np.rint(self.pixels[index] * 255 / 16).astype(np.uint8))
         return small.resize((32, 32), Image.Resampling.BILINEAR).convert("RGB")
 
@@ -82,48 +84,63 @@ class Photos(_Composed):
     """Crops of eight colour photographs, 64 × 64; the class is the photograph.
 
     Natural statistics of edges and channels. Splits take disjoint regions of each photograph; crops
-    within a split overlap, so they are not independent.
+    within a split overlap, so they are not independent: those of one photograph are a cluster.
     """
 
     name = "photos"
     class_names = PHOTOGRAPHS
     COUNT: ClassVar[dict[str, int]] = {"train": 200, "val": 50, "test": 50}
 
-    def open(self, index: int) -> Image.Image:
+    @property
+    def clusters(self) -> NDArray:
+        return np.array(PHOTOGRAPHS)[self.labels]
+
+    def open(self, index: int, channels: int = 3) -> Image.Image:
         return Image.fromarray(crop(PHOTOGRAPHS[self.labels[index]], self.split, self._random(index)))
 
 
 class Shapes(_Composed):
     """Shapes filled with one photograph and placed on another, 64 × 64; the class is the shape.
 
-    The outline is known exactly (``contour``), and texture and colour say nothing about the class.
+    The outline is known exactly (``contour``), and texture and colour say nothing about the class. Shapes on one
+    photograph are a cluster.
     """
 
     name = "shapes"
     class_names = SHAPES
     COUNT: ClassVar[dict[str, int]] = {"train": 400, "val": 100, "test": 100}
 
-    def open(self, index: int) -> Image.Image:
-        rng = self._random(index)
-        mask = self._mask(index, rng)[..., None]
-        inside, outside = rng.choice(len(PHOTOGRAPHS), 2, replace=False)
-        fill, ground = (crop(PHOTOGRAPHS[i], self.split, rng) for i in (inside, outside))
+    @property
+    def clusters(self) -> NDArray:
+        """The photograph behind each shape, which is most of the image."""
+        return np.array([self._drawn(index)[2] for index in range(len(self.labels))])
+
+    def open(self, index: int, channels: int = 3) -> Image.Image:
+        place, inside, outside, rng = self._drawn(index)
+        mask = self._mask(index, place)[..., None]
+        fill, ground = (crop(name, self.split, rng) for name in (inside, outside))
         return Image.fromarray(np.rint(mask * fill + (1 - mask) * ground).astype(np.uint8))
 
     def contour(self, index: int) -> NDArray[np.bool_]:
         """The pixels inside the shape that touch its outside, ``(64, 64)``."""
-        return _edge_of(self._mask(index, self._random(index)))
+        return _edge_of(self._mask(index, self._drawn(index)[0]))
 
     def outline(self, index: int, transform: Callable[[Image.Image], Tensor]) -> NDArray[np.bool_]:
         """The contour ``(H, W)`` of what the transform makes of the shape as a picture, as it does of the image."""
-        covered = (255 * self._mask(index, self._random(index))).astype(np.uint8)
+        covered = (255 * self._mask(index, self._drawn(index)[0])).astype(np.uint8)
         return _edge_of(transform(Image.fromarray(covered).convert("RGB"))[0].numpy())
 
-    def _mask(self, index: int, rng: np.random.Generator) -> NDArray[np.float64]:
-        """The share of each pixel that the shape covers."""
+    def _drawn(self, index: int) -> tuple[Place, str, str, np.random.Generator]:
+        """Where the shape is, the photographs inside and outside, and the random numbers that cut these."""
+        rng = self._random(index)
         radius = rng.uniform(0.24, 0.38) * SIDE
-        centre = rng.uniform(radius, SIDE - radius, 2)
-        turn = rng.uniform(0, 2 * math.pi)
+        place = radius, rng.uniform(radius, SIDE - radius, 2), rng.uniform(0, 2 * math.pi)
+        inside, outside = rng.choice(len(PHOTOGRAPHS), 2, replace=False)
+        return place, PHOTOGRAPHS[inside], PHOTOGRAPHS[outside], rng
+
+    def _mask(self, index: int, place: Place) -> NDArray[np.float64]:
+        """The share of each pixel that the shape covers."""
+        radius, centre, turn = place
         big = Image.new("L", (SIDE * _OVERSAMPLING,) * 2)
         draw = ImageDraw.Draw(big)
         for fill, corners in _outline(SHAPES[self.labels[index]]):

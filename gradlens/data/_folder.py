@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,10 +13,12 @@ from gradlens.core.names import unknown
 from gradlens.core.types import UserError
 from gradlens.data import _classes
 from gradlens.data._classes import ClassMap, named, read_class_map
-from gradlens.data._lists import labels_of, read_listing, some
-from gradlens.data._store import SPLIT_FOLDERS, SPLIT_NAMES, SUFFIXES, Pictures, Store, open_store
+from gradlens.data._lists import labels_of, read_lines, read_listing, some
+from gradlens.data._store import SUFFIXES, Pictures, Store, open_store, split_of
 
 ORDERS = ("text", "natural")
+# Beside the pictures of Tiny-ImageNet's val, which lie in one folder.
+ANNOTATIONS = "val_annotations.txt"
 
 
 def folder(
@@ -32,31 +35,59 @@ def folder(
         raise UserError(unknown("class order", str(class_order), ORDERS))
     if class_order and (labels or class_map):
         raise UserError("--class-order does nothing where --labels or --class-map tells the classes; leave it out")
-    store = open_store(_choose_split(root, split))
+    place, held = _choose_split(root, split, class_map is not None)
+    store = open_store(place)
     if not store.names:
-        endings = " ".join(sorted(SUFFIXES))
-        raise UserError(f"found no image in {store.where}; wanted files in {endings}: unpack tars that it holds")
-    classes = None if class_map is None else read_class_map(class_map)
+        endings, arrays = " ".join(sorted(SUFFIXES)), (store.where / "labels.npy").is_file()
+        hint = (
+            "of arrays as CIFAR-10-C's, give cifar10-c:corruption=fog,severity=3"
+            if arrays
+            else "unpack tars that it holds"
+        )
+        raise UserError(f"found no image in {store.where}; wanted files in {endings}: {hint}")
+    classes = None if class_map is None else read_class_map(class_map, store.folders)
+    beside = store.where / ANNOTATIONS
     if labels is not None:
-        return _listed(store, Path(labels), classes, partial)
-    if any("/" in name for name in store.names):
-        return _classed(store, classes, class_order)
-    count = len(store.names)
-    note = f"{store.where} holds {count:,} images and no class folder, so labels are unknown; give --labels FILE"
-    return Pictures(_name(store), store, store.names, np.full(count, -1), (), store.names, (note,))
+        found = _listed(store, Path(labels), classes, partial)
+    elif beside.is_file():
+        found = _annotated(store, beside, classes, partial)
+    elif any("/" in name for name in store.names):
+        found = _classed(store, classes, class_order)
+    else:
+        note = f"{store.where} holds {len(store.names):,} images and no class folder, so labels are unknown"
+        unknown_all = np.full(len(store.names), -1)
+        found = Pictures("", store, store.names, unknown_all, (), store.names, (f"{note}; give --labels FILE",))
+    found.name, found.split, found.anywhere = *_called(place, held), True
+    if split not in ("", "val") and not found.split:
+        found.doubts += (f"{root} has no folder of a split '{split}', so all of it is taken",)
+    return found
 
 
-def _choose_split(root: Path, split: str) -> Path:
-    """The sub-folder of the split where there is one, else the folder itself."""
+def _choose_split(root: Path, split: str, mapped: bool) -> tuple[Path, str]:
+    """The sub-folder of the split where there is one, in any case and by any of its names, else the folder itself.
+
+    mapped: classes are told by a map, so that a folder called train may be a class.
+    """
     if not root.is_dir():
-        return root
-    for name in SPLIT_NAMES.get(split, (split,)):
-        if split and (root / name).is_dir():
-            return root / name
+        return root, ""
     held = sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
-    if held and set(held) <= SPLIT_FOLDERS:
-        raise UserError(f"{root} holds the splits {' and '.join(held)}, not '{split}'; ask for one that is there")
-    return root
+    wanted = split_of(split) or split
+    fits = [name for name in held if split and wanted in (name, split_of(name))]
+    if fits:
+        # The name asked for goes before its synonyms.
+        return root / min(fits, key=lambda name: (name != split, name)), wanted
+    splits = [name for name in held if split_of(name)]
+    if splits and not mapped and (splits == held or len({*map(split_of, splits)}) > 1):
+        raise UserError(f"{root} holds the splits {' and '.join(splits)}, not '{split}'; ask for one that is there")
+    return root, ""
+
+
+def _called(place: Path, held: str) -> tuple[str, str]:
+    """What a data set is called, and its split: after its folder, which is above that of a split."""
+    here = place.resolve()
+    name = here.name.removesuffix(".tar") if place.is_file() else here.name
+    split = held or split_of(name)
+    return (here.parent.name or name, split) if split else (name, "")
 
 
 def _listed(store: Store, file: Path, classes: ClassMap | None, partial: bool) -> Pictures:
@@ -64,10 +95,23 @@ def _listed(store: Store, file: Path, classes: ClassMap | None, partial: bool) -
     listing = read_listing(file)
     if listing.ilsvrc:
         raise UserError(f"{file} holds numbers without images, as ImageNet's devkit does; give --data imagenet-val")
-    known, count = (classes.index, len(classes.class_names)) if classes else ({}, 1_000_000)
-    labels = labels_of(store.names, listing, known, count, partial)
-    names = classes.class_names if classes else named({}, int(labels.max()) + 1)
-    return Pictures(_name(store), store, store.names, labels, names, store.names)
+    known, count = (classes.index, len(classes.class_names)) if classes else (None, 1_000_000)
+    labels, words, note = labels_of(store.names, listing, known, count, partial)
+    names = classes.class_names if classes else words or named({}, int(labels.max()) + 1)
+    return Pictures("", store, store.names, labels, names, store.names, (note,) if note else ())
+
+
+def _annotated(store: Store, file: Path, classes: ClassMap | None, partial: bool) -> Pictures:
+    """Tiny-ImageNet's flat val, whose classes are the sorted synsets, as its train folder has them."""
+    synsets = next(
+        (f for f in (place / "wnids.txt" for place in (store.where, store.where.parent)) if f.is_file()), None
+    )
+    if classes is None and synsets is not None:
+        wnids = sorted(read_lines(synsets, "class-map"))
+        classes = ClassMap({wnid: i for i, wnid in enumerate(wnids)}, tuple(wnids))
+    found = _listed(store, file, classes, partial)
+    found.doubts = (f"labels of {store.where} are those of its {file.name}, the synsets in sorted order",)
+    return found
 
 
 def _classed(store: Store, classes: ClassMap | None, order: str | None) -> Pictures:
@@ -76,6 +120,7 @@ def _classed(store: Store, classes: ClassMap | None, order: str | None) -> Pictu
     tops = [name.partition("/")[0] for name in names]
     notes = _doubts(store, tops)
     if classes is None:
+        _check_level(store, names)
         ordered = _ordered(store, order)
         empty = sorted(set(ordered) - set(tops))
         if empty:
@@ -91,7 +136,22 @@ def _classed(store: Store, classes: ClassMap | None, order: str | None) -> Pictu
     labels = np.array([classes.index[top] for top in tops])
     by_class = np.argsort(labels, kind="stable")
     kept = [names[i] for i in by_class]
-    return Pictures(_name(store), store, kept, labels[by_class], classes.class_names, kept, notes)
+    return Pictures("", store, kept, labels[by_class], classes.class_names, kept, notes)
+
+
+def _check_level(store: Store, names: Sequence[str]) -> None:
+    """Refuse folders that seem to lie above the classes: each holds the same several folders, and no picture."""
+    below: dict[str, set[str]] = defaultdict(set)
+    for top, *inner in (name.split("/") for name in names):
+        below[top].add(inner[0] if len(inner) > 1 else "")
+    first = min(below)
+    if len(below[first]) > 1 and "" not in below[first] and all(inner == below[first] for inner in below.values()):
+        deep = sorted(f"{first}/{inner}" for inner in below[first])
+        every = f", as in each of its {len(below):,} folders" if len(below) > 1 else ""
+        raise UserError(
+            f"{store.where} lies above the class folders: {first} holds the folders {some(sorted(below[first]))}{every}"
+            f"; give {store.where / first}, or what is the class of {deep[0]} by --class-map"
+        )
 
 
 def _ordered(store: Store, order: str | None) -> list[str]:
@@ -129,7 +189,3 @@ def _doubts_of_order(ordered: Sequence[str], order: str | None) -> tuple[str, ..
     if sorted(ordered) != sorted(ordered, key=natural_key):
         found.append(f"class folders are in {order} order: {some(ordered, 4)}")
     return tuple(found)
-
-
-def _name(store: Store) -> str:
-    return store.where.name.removesuffix(".tar")

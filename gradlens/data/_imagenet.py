@@ -1,4 +1,4 @@
-"""ImageNet's validation set and its variants, however they were unpacked.
+"""ImageNet's validation set, however it was unpacked, and what its variants share with it.
 
 Every layout comes to the same images in the same order with the same identities, so that a sample of
 ``--limit`` and a run's fingerprint do not depend on it.
@@ -10,7 +10,6 @@ import io
 import tarfile
 import zlib
 from collections.abc import Sequence
-from functools import partial as bound
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import cast
@@ -40,31 +39,19 @@ def imagenet_val(root: Path, *, labels: str | None = None, partial: bool = False
     """The validation set. partial: a subset is wanted, so that images and classes may be absent."""
     # A folder of data sets has it below one of these names.
     root = next((root / name for name in FOLDERS if (root / name).is_dir()), root)
-    store = _find(root, PLACES)
+    store = find_store(root, PLACES)
     if store.folders and any("/" in name for name in store.names):
-        classes = _by_synset(store, expected=_classes.wnids(), partial=partial)
+        classes = by_synset(store, expected=_classes.wnids(), partial=partial)
     else:
         classes = _by_list(store, root, labels, partial)
-    found = _pictures("imagenet-val", store, classes)
+    found = as_imagenet("imagenet-val", store, classes)
     if len(classes) != IMAGES and not partial:
-        found.notes = (f"imagenet-val: found {len(classes):,} images in {store.where}, wanted {IMAGES:,}",)
+        found.doubts = (f"imagenet-val: found {len(classes):,} images in {store.where}, wanted {IMAGES:,}",)
     return found
 
 
-def variant(letter: str, root: Path, *, partial: bool = False) -> Pictures:
-    """ImageNet-A or -R: 200 synset folders, labelled as classes of the 1,000."""
-    name = f"imagenet-{letter}"
-    store = _find(root, (name, f"{name}.tar", "."))
-    valid = _classes.variant(letter)
-    found = _pictures(name, store, _by_synset(store, [_classes.wnids()[i] for i in valid], partial))
-    found.valid_classes = valid
-    return found
-
-
-imagenet_a, imagenet_r = bound(variant, "a"), bound(variant, "r")
-
-
-def _find(root: Path, places: Sequence[str]) -> Store:
+def find_store(root: Path, places: Sequence[str]) -> Store:
+    """The first of these places that holds pictures."""
     if root.is_file():
         return open_store(root)
     for place in places:
@@ -76,7 +63,7 @@ def _find(root: Path, places: Sequence[str]) -> Store:
     raise UserError(f"found no picture in {root}; wanted {', '.join(places[:-1])}, or the pictures: give --data-dir")
 
 
-def _by_synset(store: Store, expected: Sequence[str], partial: bool) -> NDArray[np.int64]:
+def by_synset(store: Store, expected: Sequence[str], partial: bool) -> NDArray[np.int64]:
     """Classes from folders named after synsets: all of those expected, and no other."""
     tops = [name.split("/")[0] if "/" in name else "" for name in store.names]
     held = set(tops)
@@ -104,10 +91,10 @@ def _by_list(store: Store, root: Path, labels: str | None, partial: bool) -> NDA
         raise UserError(f"{store.where} is a flat folder of {len(store.names):,} images; {wanted}")
     if listing.ilsvrc:
         order = _ilsvrc_order([listing.file.parent, *places], listing.file)
-        rows = [(image, order.get(int(i), f"ILSVRC id {i}")) for image, i in listing.rows]
+        rows = [[image, order.get(int(i), f"ILSVRC id {i}")] for image, i in listing.rows]
         listing = Listing(listing.file, rows)
     index = _index()
-    return labels_of(store.names, listing, index, len(index), partial)
+    return labels_of(store.names, listing, index, len(index), partial)[0]
 
 
 def _index() -> dict[str, int]:
@@ -123,7 +110,7 @@ def _listing_beside(places: Sequence[Path]) -> Listing | None:
     return None if content is None else ground_truth(places[-1] / TRUTH, content.decode().split())
 
 
-def _pictures(name: str, store: Store, classes: NDArray[np.int64]) -> Pictures:
+def as_imagenet(name: str, store: Store, classes: NDArray[np.int64]) -> Pictures:
     """In the order of synset and file name, which is also an image's identity, whatever the layout."""
     wnids = _classes.wnids()
     paths = [f"{wnids[c]}/{PurePosixPath(n).name}" for c, n in zip(classes, store.names, strict=True)]

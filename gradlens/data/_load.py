@@ -3,33 +3,44 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from gradlens.core.names import unknown
+from gradlens.core.names import parse_spec, unknown
 from gradlens.core.surroundings import undisturbed
 from gradlens.core.types import UserError
+from gradlens.data import _variants
 from gradlens.data._data import Data, Source
 from gradlens.data._embedded import Digits, Photos, Shapes
 from gradlens.data._folder import folder
-from gradlens.data._imagenet import imagenet_a, imagenet_r, imagenet_val
+from gradlens.data._given import given
+from gradlens.data._imagenet import imagenet_val
 from gradlens.data._lists import read_subset
-from gradlens.data._pixels import Arrays
+from gradlens.data._store import Pictures
 from gradlens.data._timm import Cifar, Timm, cifar10_test
 
 # A name, or with a slash the beginning of one, and what opens it. An opener takes by name what it needs
-# of spec, split, root, partial and the options of load_data; one without split has it in its name.
+# of spec, split, root, partial and the options of load_data; one without split has it in its name. What else it
+# takes are parameters of the spec, as in imagenet-c:corruption=fog,severity=3.
 OPENERS: dict[str, Callable[..., Source]] = {
     "digits": Digits,
     "shapes": Shapes,
     "photos": Photos,
     "imagenet-val": imagenet_val,
-    "imagenet-a": imagenet_a,
-    "imagenet-r": imagenet_r,
+    "imagenet-a": _variants.imagenet_a,
+    "imagenet-r": _variants.imagenet_r,
+    "imagenet-v2": _variants.imagenet_v2,
+    "imagenet-sketch": _variants.imagenet_sketch,
+    "imagenet-real": _variants.imagenet_real,
+    "imagenet-c": _variants.imagenet_c,
+    "objectnet": _variants.objectnet,
     "cifar10": Cifar,
     "cifar10-test": cifar10_test,
+    "cifar10-c": _variants.CifarC,
+    "tiny-imagenet": _variants.tiny_imagenet,
     **dict.fromkeys(("hfds/", "torch/", "wds/", "hfids/", "tfds/"), Timm),
 }
 ROOT = "GRADLENS_DATA"
@@ -37,7 +48,7 @@ ROOT = "GRADLENS_DATA"
 
 @undisturbed()
 def load_data(
-    spec: str | Path | tuple[Any, Any],
+    spec: Any,
     split: str = "val",
     root: str | Path | None = None,
     limit: int | None = None,
@@ -47,26 +58,37 @@ def load_data(
     class_map: str | Path | None = None,
     class_order: str | None = None,
 ) -> Data:
-    """A data set by name, folder or tar, or ``(images, labels)`` in memory.
+    """A data set by name, folder or tar; or ``(images, labels)``, a torch Dataset or a DataLoader in memory.
 
-    Names: ``digits``, ``shapes``, ``photos``; ``imagenet-val``, ``imagenet-a``, ``imagenet-r``,
-    ``cifar10`` and ``cifar10-test`` in whatever layout lies in root; timm's ``hfds/…`` and ``torch/…``.
+    Names: ``digits``, ``shapes``, ``photos``; in whatever layout lies in root ``imagenet-val``, ``-a``, ``-r``,
+    ``-sketch``, ``-real``, ``imagenet-v2`` (``:variant=threshold0.7``), ``imagenet-c:corruption=fog,severity=3``,
+    ``objectnet``, ``tiny-imagenet``, ``cifar10``, ``cifar10-test`` and ``cifar10-c:corruption=fog,severity=3``;
+    timm's ``hfds/…`` and ``torch/…``.
     split: train, val or test; a folder may hold sub-folders of those names. root: where a named set or a
     relative folder is looked for; for the former else ``$GRADLENS_DATA``, else ``$IMAGENET_DIR``. limit: a
     stratified, nested sample of this many images. labels: a file with the class of each image of a flat
     folder. subset: a file of paths, names or indices of the images to use. class_map: ``imagenet``, or a
     file with the class of each folder. class_order: text or natural, for folders that sort differently.
+    Labels in memory are numbers or names, −1 or NaN where unknown. A name that is a folder here as well means the
+    data set, and is said; the folder is ``./NAME``.
     """
-    if isinstance(spec, tuple):
-        return Data(Arrays(*spec)).limit(limit)
-    name = str(spec)
-    given = {"labels": labels, "subset": subset, "class_map": class_map, "class_order": class_order}
-    options = {option: str(value) for option, value in given.items() if value is not None}
+    if not isinstance(spec, (str, Path)):
+        return Data(given(spec)).limit(limit)
+    # A Path says that it is one, but Path("./photos") has lost its dot.
+    name = str(spec) if isinstance(spec, str) or spec.is_absolute() else f"./{spec}"
+    chosen = {"labels": labels, "subset": subset, "class_map": class_map, "class_order": class_order}
+    options = {option: str(value) for option, value in chosen.items() if value is not None}
     base = _root(name, root)
     opener, place = _opener(name, base)
     source = _open(opener, name, options, {"spec": name, "split": split, "root": place})
-    asked = {"spec": name, "split": split or "val", "root": base and str(base), **options}
-    data = Data(source, split if _takes(opener, "split") else "", options=asked)
+    where = (str(place.absolute()), None) if opener is folder and place else (name, base and str(base))
+    asked = {"spec": where[0], "split": split or "val", "root": where[1], **options}
+    part = source.split if isinstance(source, Pictures) else split if _takes(opener, "split") else ""
+    twin = (base or Path()) / name
+    if opener is not folder and twin.is_dir():
+        said = f"{name} is the data set of that name, and {twin} is a folder too; for the folder give ./{name}"
+        logging.getLogger("gradlens").warning(said)
+    data = Data(source, part, options=asked)
     if subset is not None:
         data = data.subset(read_subset(Path(subset), source.paths))
     return data.limit(limit)
@@ -74,10 +96,11 @@ def load_data(
 
 def _root(name: str, root: str | Path | None) -> Path | None:
     """Where to look; for named sets also from the environment, but not for the hub, which has a cache of its own."""
-    needed = name in OPENERS and _takes(OPENERS[name], "root")
+    known = OPENERS.get(name.partition(":")[0])
+    needed = known is not None and _takes(known, "root")
     found = root
     if not root and (needed or name.startswith("torch/")):
-        variables = [ROOT, "IMAGENET_DIR"] if name.startswith("imagenet-") else [ROOT]
+        variables = [ROOT, "IMAGENET_DIR"] if name.startswith(("imagenet-", "objectnet")) else [ROOT]
         found = next(filter(None, map(os.environ.get, variables)), None)
     place = None if found is None else Path(found).expanduser()
     if place is not None and not place.exists() and "download=true" not in name:
@@ -91,9 +114,9 @@ def _root(name: str, root: str | Path | None) -> Path | None:
 def _opener(name: str, root: Path | None) -> tuple[Callable[..., Source], Path | None]:
     """What opens the spec, and where."""
     prefix = name[: name.find("/") + 1].lower()
-    place = (root or Path()) / name
-    if name in OPENERS:
-        return OPENERS[name], root
+    place = (root or Path()) / Path(name).expanduser()
+    if (called := name.partition(":")[0]) in OPENERS:
+        return OPENERS[called], root
     if place.exists():
         return folder, place
     if prefix in OPENERS:
@@ -115,7 +138,11 @@ def _open(opener: Callable[..., Source], name: str, options: Mapping[str, str], 
         if not _takes(opener, option):
             flag = f"--{option.replace('_', '-')}"
             raise UserError(f"{flag} does nothing for {name}, whose classes are known; leave it out")
-    everything = {**arguments, **options, "partial": "subset" in options}
+    _, parameters = (name, {}) if opener in (folder, Timm) else parse_spec(name)
+    for parameter in parameters:
+        if not _takes(opener, parameter):
+            raise UserError(f"{name.partition(':')[0]} takes no {parameter}; leave it out of --data {name}")
+    everything = {**arguments, **options, **parameters, "partial": "subset" in options}
     return opener(**{key: value for key, value in everything.items() if _takes(opener, key)})
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
+import io
 import math
 import stat
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from gradlens.core.types import Preprocess, UserError, check_images
+from gradlens.core.types import Preprocess, UserError
 
 # The limit that Pillow warns of: 0.4 GB once decoded, of which turning and converting hold a few copies.
 PIXELS = 89_478_485
@@ -25,6 +26,11 @@ PIXELS = 89_478_485
 SCALED = 2**25
 # Of a file: more than any picture of so many pixels has.
 BYTES = 2**29
+# How many pictures are looked at to tell what all of them are like.
+LOOKED_AT = 64
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+# Of float32, which is no pixel outside of a range.
+ROUNDING = 1e-6
 
 
 # What Pillow's readers raise for what they cannot read.
@@ -35,26 +41,27 @@ class UnreadableError(OSError):
     """One image file that cannot be decoded; a run skips it, counts it and lists it."""
 
 
-def open_image(source: Path | BinaryIO, name: str | None = None) -> Image.Image:
-    """Read a file as an upright 8-bit RGB image; raises UnreadableError, which calls it by its name."""
+def open_image(
+    source: Path | BinaryIO, name: str | None = None, channels: int = 3, white: float | None = None
+) -> Image.Image:
+    """Read a file as ``upright`` does; raises UnreadableError, which calls it by its name."""
     try:
-        _check_file(source)
+        if isinstance(source, Path):
+            check_file(source)
         with warnings.catch_warnings():
             # Of metadata that is not used; ImageNet's own files set them off.
             warnings.simplefilter("ignore")
             with Image.open(source) as image:
                 _check_header(image)
-                return to_rgb(image)
+                return upright(image, channels, white)
     except DAMAGED as error:
         short = source.name if isinstance(source, Path) else "the file"
         reason = (str(error) or type(error).__name__).replace(repr(source), short).replace(str(source), short)
         raise UnreadableError(f"{name or source}: {reason.splitlines()[0]}") from None
 
 
-def _check_file(source: Path | BinaryIO) -> None:
+def check_file(source: Path) -> None:
     """Before it is opened: one may wait for ever on a pipe, or read a device without end."""
-    if not isinstance(source, Path):
-        return
     found = source.stat()
     if not stat.S_ISREG(found.st_mode):
         raise ValueError("it is no file, but a folder, pipe, socket or device")
@@ -71,30 +78,80 @@ def _check_header(image: Image.Image) -> None:
 
 
 def in_channels(image: Image.Image, channels: int) -> Image.Image:
-    """An RGB picture as a model of 1 or 3 channels wants it; gray is Pillow's luma, ITU-R BT.601."""
-    if channels not in (1, 3):
+    """A picture as a model of 1, 3 or 4 channels wants it; gray is Pillow's luma, ITU-R BT.601."""
+    if channels not in MODES:
         raise UserError(
-            f"the model takes {channels} channels, and pictures are read as 3, or 1; give it arrays, "
+            f"the model takes {channels} channels, and pictures have 1, 3 or 4; give it arrays, "
             "gl.load_data((images, labels))"
         )
-    return image.convert("L") if channels == 1 else image
+    if channels == 4 and image.mode != "RGBA":
+        raise UserError("the model takes 4 channels, and a picture has 3 and no transparency; give one of 3 channels")
+    return image if image.mode == MODES[channels] else image.convert(MODES[channels])
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Turn upright by EXIF, scale 16 bits to 8, put transparency on white, convert to RGB."""
+def upright(image: Image.Image, channels: int = 3, white: float | None = None) -> Image.Image:
+    """Turned upright by EXIF, in 8 bits, as RGB with transparency on white; as RGBA where 4 channels are wanted.
+
+    white: the value of deeper pixels that becomes 255; the end of the picture's own range where it is not given.
+    """
     image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I") or image.mode == "F":
-        # In place and in float32, which tells 257ths apart: such a picture is large already.
-        pixels = np.array(image, dtype=np.float32)
-        np.multiply(pixels, 255, out=pixels) if image.mode == "F" else np.divide(pixels, 257, out=pixels)
-        np.nan_to_num(pixels.round(out=pixels), copy=False).clip(0, 255, out=pixels)
-        image = Image.fromarray(pixels.astype(np.uint8))
+    if is_deep(image):
+        image = _in_bytes(image, white)
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        # Hidden pixels were never meant to be seen, and hold anything.
         image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
+        if channels == 4:
+            return image
+        # Hidden pixels were never meant to be seen, and hold anything.
+        background = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(background, image)
     return image.convert("RGB")
+
+
+def is_deep(image: Image.Image) -> bool:
+    """Whether its pixels are wider integers or floating point, whose white no format states."""
+    return image.mode.startswith("I") or image.mode == "F"
+
+
+def _in_bytes(image: Image.Image, white: float | None) -> Image.Image:
+    # In place and in float32, which tells 257ths apart: such a picture is large already.
+    pixels = np.array(image, dtype=np.float32)
+    top = white_above(pixels, image.mode == "F") if white is None else white
+    if (brightest := np.nanmax(pixels, initial=0)) > top * (1 + ROUNDING):
+        raise ValueError(f"it holds {brightest:g}, and {top:g} is white in the others; convert all to 8 bits alike")
+    np.multiply(pixels, 255 / top, out=pixels)
+    np.nan_to_num(pixels.round(out=pixels), copy=False).clip(0, 255, out=pixels)
+    return Image.fromarray(pixels.astype(np.uint8))
+
+
+def white_above(pixels: NDArray, floating: bool) -> float:
+    """The end of the range that pixels lie in: 1 of floating point, else that of 8, 10, 12, 14 or 16 bits.
+
+    Raises ValueError for what lies in none of them, such as signed pixels.
+    """
+    low, high = np.nanmin(pixels, initial=0), np.nanmax(pixels, initial=0)
+    ends = [1.0] * floating + [2.0**bits - 1 for bits in (8, 10, 12, 14, 16)]
+    found = next((end for end in ends if high <= end * (1 + ROUNDING)), None)
+    if found is None or low < -ROUNDING:
+        raise ValueError(f"its pixels span [{low:g}, {high:g}], whose black and white nobody states; convert to 8 bits")
+    return found
+
+
+def white_of(read: Callable[[str], bytes], names: Sequence[str]) -> float | None:
+    """The end of the range that holds all of these pictures, so that one scale serves them; None for 8 bits."""
+    ends = []
+    for name in names:
+        # What cannot be read is said of that picture, when it is opened.
+        with contextlib.suppress(*DAMAGED), warnings.catch_warnings(action="ignore"):
+            image = Image.open(io.BytesIO(read(name)))
+            _check_header(image)
+            if is_deep(image):
+                ends.append(white_above(np.asarray(image, np.float32), image.mode == "F"))
+    return max(ends, default=None)
+
+
+def spread(count: int) -> list[int]:
+    """Evenly spaced places among so many pictures: those that are looked at to know them all."""
+    return np.unique(np.linspace(0, count - 1, min(count, LOOKED_AT)).astype(int)).tolist()
 
 
 def image_transform(preprocess: Preprocess | None, channels: int = 3) -> Callable[[Image.Image], Tensor]:
@@ -140,20 +197,32 @@ def to_tensor(images: Any, preprocess: Preprocess | None = None, channels: int =
     if isinstance(images, (list, tuple)):
         return torch.cat([to_tensor(i, preprocess, channels) for i in images])
     if isinstance(images, (str, Path)):
-        images = _opened(Path(images))
+        images = _opened(Path(images).expanduser(), channels)
     if isinstance(images, np.ndarray) and images.dtype == np.uint8:
         return to_tensor(_pictures(images), preprocess, channels)
     if isinstance(images, Image.Image):
-        return image_transform(preprocess, channels)(to_rgb(images))[None]
-    tensor = torch.as_tensor(images).float()
+        return image_transform(preprocess, channels)(upright(images, channels))[None]
+    tensor = images.detach().float() if isinstance(images, Tensor) else _owned(images)
+    low, high = map(float, tensor.aminmax()) if tensor.numel() else (0.0, 0.0)
+    # Rounding is no error, and what is further out is left to be refused.
+    if (low < 0 or high > 1) and low >= -ROUNDING and high <= 1 + ROUNDING:
+        tensor = tensor.clamp(0, 1)
     return tensor if tensor.ndim == 4 else tensor[None]
 
 
-def _opened(path: Path) -> Image.Image:
+def _owned(images: Any) -> Tensor:
+    """Of this machine's byte order, with strides that torch knows, in memory that may be written."""
+    try:
+        return torch.from_numpy(np.require(images, np.float32, ["C", "W"]))
+    except ValueError as error:
+        raise TypeError(str(error)) from None
+
+
+def _opened(path: Path, channels: int) -> Image.Image:
     if not path.is_file():
         raise UserError(f"no image at {path}; give the path of a picture")
     try:
-        return open_image(path)
+        return open_image(path, channels=channels)
     except UnreadableError as error:
         raise UserError(f"cannot read {error}") from None
 
@@ -163,28 +232,4 @@ def _pictures(pixels: NDArray[np.uint8]) -> list[Image.Image]:
     if stack.ndim not in (3, 4) or (stack.ndim == 4 and stack.shape[-1] not in (3, 4)):
         found = f"an 8-bit array has shape {pixels.shape}; wanted (H, W, 3) or (B, H, W, 3)"
         raise UserError(f"{found}: put channels last, or give pixels in [0, 1] with channels first")
-    return [Image.fromarray(a) for a in stack]
-
-
-class Arrays:
-    """Images and labels that are already in memory: pixels in [0, 1] as the model will see them."""
-
-    name = "arrays"
-    varies_in_size = False
-
-    def __init__(self, images: Any, labels: Any = None):
-        if len(images) == 0:
-            raise UserError("the array of images is empty; give at least one image")
-        self.images = to_tensor(images)
-        check_images(self.images)
-        count = len(self.images)
-        self.labels = np.full(count, -1) if labels is None else np.asarray(labels).astype(np.int64)
-        if self.labels.shape != (count,):
-            raise UserError(f"{count} images came with labels of shape {self.labels.shape}; wanted ({count},)")
-        self.class_names = tuple(str(c) for c in range(int(self.labels.max()) + 1))
-        # Part of an image's identity, so that a run is not resumed with other pixels.
-        contents = (hashlib.blake2b(image.numpy().tobytes(), digest_size=4).hexdigest() for image in self.images)
-        self.paths = [f"{i:06d}-{content}" for i, content in enumerate(contents)]
-
-    def open(self, index: int) -> Tensor:
-        return self.images[index]
+    return [Image.fromarray(a) for a in np.ascontiguousarray(stack)]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import tarfile
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -14,12 +17,22 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from gradlens.core.types import UserError
-from gradlens.data._pixels import BYTES, UnreadableError, open_image
+from gradlens.data._pixels import BYTES, UnreadableError, check_file, open_image, spread, white_of
 
-SUFFIXES = frozenset([".png", ".jpg", ".jpeg", ".bmp", ".gif", ".ppm", ".webp", ".tif", ".tiff"])
+# torchvision's, and what else Pillow reads that is one picture a file.
+READ = "png jpg jpeg jpe jfif bmp dib gif pbm pgm pnm ppm tga tif tiff webp jp2 avif"
+SUFFIXES = frozenset(map(".{}".format, READ.split(" ")))
+# What lies beside pictures, and is not one that somebody might miss.
+BESIDE = frozenset([".txt", ".csv", ".tsv", ".json", ".xml", ".yaml", ".yml", ".md", ".html", ".mat", ".db", ".ini"])
 MOST_HEADER = 2**20
-SPLIT_NAMES = {"val": ("val", "valid", "validation"), "train": ("train", "training"), "test": ("test",)}
+SPLIT_NAMES = {
+    "val": ("val", "valid", "validation"),
+    "train": ("train", "training"),
+    "test": ("test", "testing"),
+}
 SPLIT_FOLDERS = frozenset(name for names in SPLIT_NAMES.values() for name in names)
+# What network storage, macOS and Windows put among a user's folders.
+FOREIGN = frozenset(["@eadir", "__macosx", "#recycle", "lost+found", "$recycle.bin", "system volume information"])
 
 
 def _in_order(names: Iterable[str]) -> list[str]:
@@ -34,38 +47,68 @@ def is_picture(name: str) -> bool:
 
 
 def _visible(name: str) -> bool:
-    return not name.startswith(".")
+    return not name.startswith(".") and name.lower() not in FOREIGN
+
+
+def split_of(name: str) -> str:
+    """Which split a folder's name means, in any case: ``Training`` is train; empty where it means none."""
+    return next((split for split, names in SPLIT_NAMES.items() if name.lower() in names), "")
 
 
 class FolderStore:
-    """The pictures in a folder and below it; ``folders`` are those right below, empty ones too."""
+    """The pictures in a folder and below it; ``folders`` are those right below, empty ones too.
+
+    Links are followed, as torchvision does. What is passed over is counted by its kind, and said in ``notes``.
+    """
 
     def __init__(self, root: Path):
-        self.where = root
+        self.where, self.folders, self._left = root, list[str](), Counter[str]()
+        found: list[str] = []
         try:
-            self.folders = sorted(p.name for p in root.iterdir() if p.is_dir() and _visible(p.name))
-            flat = [p.name for p in root.iterdir() if is_picture(p.name) and not p.is_dir()]
-            nested = [name for folder in self.folders for name in _below(root, folder)]
+            self._list("", {os.path.realpath(root)}, found)
         except OSError as error:
             raise UserError(f"cannot list {error.filename or root}: {error.strerror}; make it readable") from None
-        self.names = _in_order(flat + nested)
+        self.folders.sort()
+        self.names = _in_order(found)
 
-    def open(self, name: str) -> Image.Image:
-        return open_image(self.where / name)
+    def _list(self, inside: str, seen: set[str], found: list[str]) -> None:
+        """Add the names below one folder; seen: the real folders above or beside it, which end a loop of links."""
+        folders = []
+        with os.scandir(self.where / inside) as entries:
+            for entry in entries:
+                if entry.is_dir():
+                    folders.append(entry.name)
+                elif entry.is_symlink() and not entry.is_file() and not Path(entry.path).exists():
+                    self._left["links to nothing"] += 1
+                elif is_picture(entry.name):
+                    found.append(f"{inside}{entry.name}")
+                elif _visible(entry.name) and Path(entry.name).suffix.lower() not in BESIDE:
+                    self._left[f"files '{Path(entry.name).suffix or entry.name}'"] += 1
+        for name in folders:
+            real = os.path.realpath(self.where / inside / name)
+            # A class may be a link to another one, which is then listed as both.
+            known = {os.path.realpath(self.where)} if not inside else seen
+            if not _visible(name):
+                self._left[f"folders '{name}'"] += not name.startswith(".")
+            elif real in known:
+                self._left["links to folders that are listed already"] += 1
+            else:
+                known.add(real)
+                if not inside:
+                    self.folders.append(name)
+                self._list(f"{inside}{name}/", known, found)
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        left = [f"{count:,} {what}" for what, count in sorted(self._left.items()) if count]
+        return (f"left out of {self.where}: {', '.join(left)}",) if left else ()
 
-def _below(root: Path, folder: str) -> list[str]:
-    """Links to folders are followed at the top only, so that a loop of links ends."""
-    found = []
-    for place, folders, files in os.walk(root / folder, onerror=_raise):
-        folders[:] = filter(_visible, folders)
-        inside = Path(place).relative_to(root).as_posix()
-        found += [f"{inside}/{file}" for file in files if is_picture(file)]
-    return found
+    def read(self, name: str) -> bytes:
+        check_file(self.where / name)
+        return (self.where / name).read_bytes()
 
-
-def _raise(error: OSError) -> None:
-    raise error
+    def open(self, name: str, channels: int = 3, white: float | None = None) -> Image.Image:
+        return open_image(self.where / name, None, channels, white)
 
 
 class TarStore:
@@ -75,19 +118,24 @@ class TarStore:
     are refused all the same, since such a tar is broken or hostile.
     """
 
+    notes = ()
+
     def __init__(self, file: Path):
         self.where = file
         self._places = _unwrapped(_index(file), file.stem)
         self.names = _in_order(self._places)
         self.folders = sorted({name.partition("/")[0] for name in self.names if "/" in name})
 
-    def open(self, name: str) -> Image.Image:
+    def read(self, name: str) -> bytes:
         start, size = self._places[name]
+        if size > BYTES:
+            raise UnreadableError(f"{self.where}: {name}: it has {size:,} bytes; at most {BYTES:,} are read")
         with self.where.open("rb") as stream:
             stream.seek(start)
-            if size > BYTES:
-                raise UnreadableError(f"{self.where}: {name}: it has {size:,} bytes; at most {BYTES:,} are read")
-            return open_image(io.BytesIO(stream.read(size)), f"{self.where}: {name}")
+            return stream.read(size)
+
+    def open(self, name: str, channels: int = 3, white: float | None = None) -> Image.Image:
+        return open_image(io.BytesIO(self.read(name)), f"{self.where}: {name}", channels, white)
 
 
 class _Headers(io.BufferedReader):
@@ -159,9 +207,10 @@ Store = FolderStore | TarStore
 class Pictures:
     """Names in a store, with a label and an identity each.
 
-    paths: what identifies an image, its name in the store unless a layout knows better. notes: what a
+    paths: what identifies an image, its name in the store unless a layout knows better. doubts: what a
     user should hear before a run. valid_classes: those that occur, where a data set has only some of
-    a model's classes.
+    a model's classes. split: which part of the data set its folder is called, if any. anywhere: known by what its
+    files hold, since its name is only that of a folder.
     """
 
     name: str
@@ -170,12 +219,35 @@ class Pictures:
     labels: NDArray[np.int64]
     class_names: tuple[str, ...]
     paths: Sequence[str]
-    notes: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
     valid_classes: tuple[int, ...] | None = None
     varies_in_size: bool = True
+    split: str = ""
+    anywhere: bool = False
 
-    def open(self, index: int) -> Image.Image:
-        return self.store.open(self.names[index])
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return (*self.store.notes, *self.doubts, *self._depth[1])
+
+    @cached_property
+    def _depth(self) -> tuple[float | None, tuple[str, ...]]:
+        """What is white in pictures deeper than 8 bits, one value for all of them; and how that is said."""
+        looked_at = [self.names[i] for i in spread(len(self.names))]
+        found = white_of(self.store.read, looked_at)
+        if found is None:
+            return None, ()
+        said = f"{self.name}: pictures deeper than 8 bits; {found:,g} is taken as white, below which all looked at lie"
+        return found, (said,)
+
+    def content(self, index: int) -> str:
+        """What its file holds, in a few digits; empty where it cannot be read."""
+        try:
+            return hashlib.blake2b(self.store.read(self.names[index]), digest_size=8).hexdigest()
+        except (OSError, ValueError):
+            return ""
+
+    def open(self, index: int, channels: int = 3) -> Image.Image:
+        return self.store.open(self.names[index], channels, self._depth[0])
 
 
 def open_store(path: Path) -> Store:

@@ -18,7 +18,7 @@ from PIL import Image
 from gradlens.core.names import parse_spec, unknown
 from gradlens.core.types import UserError
 from gradlens.data._classes import named
-from gradlens.data._pixels import UnreadableError, open_image, to_rgb
+from gradlens.data._pixels import UnreadableError, open_image, upright
 
 STREAMS = ("hfids", "tfds", "wds")
 
@@ -43,13 +43,13 @@ class Timm:
         self.class_names = _class_names(self.dataset, self.reader, self.labels)
         self.paths = [f"{i:08d}" for i in range(len(self.labels))]
 
-    def open(self, index: int) -> Image.Image:
+    def open(self, index: int, channels: int = 3) -> Image.Image:
         # timm's own item would quietly be the next image where this one cannot be read.
         name = f"{self.name} {index}"
         if self.reader is not None:
-            return open_image(self.reader[index][0], name)
+            return open_image(self.reader[index][0], name, channels)
         try:
-            return to_rgb(self.dataset[index][0])
+            return upright(self.dataset[index][0], channels)
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise UnreadableError(f"{name}: {(str(error) or type(error).__name__).splitlines()[0]}") from None
 
@@ -76,7 +76,7 @@ class Cifar:
         self.labels, self.class_names = self.whole.labels[self.rows], self.whole.class_names
         self.paths = [f"{i:05d}" for i in self.rows]
 
-    def open(self, index: int) -> Image.Image:
+    def open(self, index: int, channels: int = 3) -> Image.Image:
         return self.whole.open(self.rows[index])
 
 

@@ -4,6 +4,7 @@ from gradlens.models._checkpoint import Checkpoint, read_checkpoint, save_checkp
 from gradlens.models._classifier import Classifier, ModelCard
 from gradlens.models._controls import controls, random_twin
 from gradlens.models._describe import describe
+from gradlens.models._handed import channels_of
 from gradlens.models._load import load_model
 from gradlens.models._swapping import swap_activations
 from gradlens.models.fresh import is_control
@@ -12,6 +13,7 @@ __all__ = [
     "Checkpoint",
     "Classifier",
     "ModelCard",
+    "channels_of",
     "controls",
     "describe",
     "is_control",

@@ -46,11 +46,11 @@ def measurable(built: Built, name: str) -> Built:
 
 def by_channel(normalisation: Normalisation, net: nn.Module) -> Normalisation:
     """One mean and std for each channel that the network takes, where it normalises inside."""
-    count = _channels(net) if normalisation.same_as(NONE) else 3
+    count = channels_of(net) if normalisation.same_as(NONE) else 3
     return normalisation if count == 3 else Normalisation((0.0,) * count, (1.0,) * count)
 
 
-def _channels(net: nn.Module) -> int:
+def channels_of(net: nn.Module) -> int:
     """3, unless the network takes no such images and begins with a convolution of 1 or 4."""
     first = next((m.in_channels for m in net.modules() if isinstance(m, nn.Conv2d)), 3)
     return first if first in (1, 4) and not tried(net, 3) else 3

@@ -22,7 +22,8 @@ from gradlens.plotting.panels import (
     one_panel,
 )
 from gradlens.plotting.style import enlarged, looks
-from gradlens.runs.record import Run
+from gradlens.runs.record import Run, right_and_wrong
+from gradlens.stats.clusters import cluster_of
 from gradlens.stats.intervals import quantile_interval
 
 NOTE = "bars: 95 % intervals of the median, which fewer than 6 images have not; the vulnerable contain clean mistakes"
@@ -67,8 +68,7 @@ def _groups(run: Run, attacks: Sequence[str]) -> Iterator[tuple[str, NDArray[np.
     samples = run.samples
     yield "all", np.ones(len(samples), bool)
     if "correct" in samples:
-        yield "correct", samples["correct"].to_numpy(bool)
-        yield "wrong", ~samples["correct"].to_numpy(bool)
+        yield from zip(("correct", "wrong"), right_and_wrong(samples), strict=True)
     for name in (name for name in attacks if name in samples):
         flag, which = samples[name].to_numpy(np.float64), f", {_attack(name)}" if len(attacks) > 1 else ""
         yield f"robust{which}", flag == 1
@@ -83,7 +83,8 @@ def _attack(column: str) -> str:
 def _median(run: Run, column: str, rows: NDArray[np.bool_] | None) -> tuple[float, float, float]:
     """With its limits; missing where the run has no such images."""
     values = run.samples[column].to_numpy(np.float64)[slice(0, 0) if rows is None else rows]
-    return quantile_interval(values[np.isfinite(values)])
+    own = cluster_of(run.samples)
+    return quantile_interval(values, cluster=own if own is None or rows is None else own[rows])
 
 
 def _count(groups: Sequence[dict[str, NDArray[np.bool_]]], name: str) -> str:

@@ -14,9 +14,10 @@ from matplotlib.figure import Figure
 
 from gradlens.core.names import first_twice, parse_spec, unknown
 from gradlens.core.registry import figure as figures
+from gradlens.core.table import Table
 from gradlens.core.types import UserError
 from gradlens.plotting.panels import without_note
-from gradlens.plotting.style import FONT_SIZE, display_of, dressed, paper_style
+from gradlens.plotting.style import FONT_SIZE, as_written, display_of, dressed, paper_style
 from gradlens.runs.history import History, check_kind
 from gradlens.runs.record import Run
 
@@ -38,8 +39,8 @@ def draw(
 ) -> Figure:
     """Draw a registered figure, ``name`` or ``name:option=value``, in a paper's style.
 
-    runs: a Run, a DataFrame with a run's columns, an array of the one column that a figure draws, several
-    of them, or a mapping from labels to them. ax: draw into these axes, for figures that are one panel.
+    runs: a Run, a study's Table, a DataFrame with a run's columns, an array of the one column that a figure
+    draws, several of them, or a mapping from labels to them. ax: draw into these axes, for figures that are one panel.
     columns: 1 for the width of the venue's column, 2 for that of its text. labels, order, select: names
     to show, one a run; which come first; which to keep. A label has one colour in all figures of a session,
     by the order in which labels were first given. font_size: in points; height: of the figure in inches, else
@@ -60,6 +61,7 @@ def draw(
         figure = drawn.get_figure(root=True) if isinstance(drawn, Axes) else drawn
         if not isinstance(figure, Figure):
             raise UserError(f"figure '{name}' returned a {type(drawn).__name__}; wanted a matplotlib Figure or Axes")
+        as_written(figure if ax is None else ax)
         if ax is None and not note:
             without_note(figure)
     if height is not None:
@@ -118,6 +120,9 @@ def _as_run(part: Any, spec: str, column: str | None) -> Any:
         return part
     if isinstance(part, pd.DataFrame):
         return Run(part, {"model": "data"})
+    if isinstance(part, Table):
+        made_of = {"model": part.title, "data": part.provenance.get("data")}
+        return Run(part.frame, made_of, dict(part.arrays), dict(part.provenance))
     values = np.asarray(part)
     if values.ndim != 1 or values.dtype.kind not in "biuf":
         raise UserError(f"cannot draw a {type(part).__name__}; give a Run, a DataFrame of its columns or a 1-D array")

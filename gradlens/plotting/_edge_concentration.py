@@ -27,6 +27,7 @@ from gradlens.plotting.panels import (
 )
 from gradlens.plotting.style import MUTED, enlarged, looks, points
 from gradlens.runs.record import Run
+from gradlens.stats.clusters import CLUSTER, cluster_of
 from gradlens.stats.intervals import mean_interval
 
 # Axis title, and the value that says nothing.
@@ -83,9 +84,10 @@ def draw_measure(ax: Axes, runs: Sequence[Run], column: str) -> None:
     ax.axvline(nothing, color=MUTED, lw=0.6, ls=":", zorder=0)
     for k, (look, run, table) in enumerate(zip(looks(runs), runs, tables, strict=True)):
         _violin(ax, table, [run.label for run in runs], look.color)
-        for name, own in table.groupby("edges", observed=True)["value"]:
-            series, offset = f"{run.label}, {name}", HALVES[str(name)][1]
-            interval(ax, series, k + offset, mean_interval(own), color="black", marker="o", ms=3, mfc="white", mew=0.8)
+        for name, rows in table.groupby("edges", observed=True):
+            series, offset, own = f"{run.label}, {name}", HALVES[str(name)][1], rows["value"]
+            mean = mean_interval(own, cluster=cluster_of(rows))
+            interval(ax, series, k + offset, mean, color="black", marker="o", ms=3, mfc="white", mew=0.8)
             record(ax, "quartiles", series, x=own.median(), low=own.quantile(0.25), high=own.quantile(0.75))
     ax.spines["left"].set_visible(False)
     ax.tick_params(axis="y", left=False)
@@ -97,7 +99,8 @@ def draw_measure(ax: Axes, runs: Sequence[Run], column: str) -> None:
 def _table(run: Run, column: str) -> pd.DataFrame:
     """The finite values of a measure and of its null, a row each."""
     values = {name: run.samples[column + tail].astype(float) for name, (tail, _) in HALVES.items()}
-    table = pd.DataFrame(values).melt(var_name="edges").assign(run=run.label)
+    own = {CLUSTER: run.samples[CLUSTER]} if CLUSTER in run.samples else {}
+    table = pd.DataFrame({**values, **own}).melt(list(own), var_name="edges").assign(run=run.label)
     return table[np.isfinite(table["value"])]
 
 

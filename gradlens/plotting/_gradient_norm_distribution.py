@@ -28,7 +28,8 @@ from gradlens.plotting.panels import (
     record,
 )
 from gradlens.plotting.style import enlarged, looks, points
-from gradlens.runs.record import Run
+from gradlens.runs.record import Run, right_and_wrong
+from gradlens.stats.clusters import Cluster, cluster_of
 from gradlens.stats.intervals import Interval, mean_interval
 
 UNIT, SHARE = "(nats per unit pixel)", "images (peak = 1)"
@@ -50,6 +51,7 @@ class Group(NamedTuple):
     style: str
     values: NDArray
     left_out: int
+    cluster: Cluster = None
 
     @property
     def name(self) -> str:
@@ -62,7 +64,7 @@ class Group(NamedTuple):
     @property
     def mean(self) -> Interval:
         """With its limits, where the lower one has a place on a logarithmic axis."""
-        mean, low, high = mean_interval(self.values)
+        mean, low, high = mean_interval(self.values, cluster=self.cluster)
         return (mean, low, high) if low > 0 else (mean, np.nan, np.nan)
 
 
@@ -112,14 +114,15 @@ def groups_of(runs: Sequence[Run], column: str, by: str) -> list[Group]:
     """The images of each run, or its correct and wrong ones apart."""
     groups = []
     for look, run in zip(looks(runs), runs, strict=True):
-        parts: dict[str, tuple[str, pd.Series]] = {"": ("-", run.samples[column])}
+        parts: dict[str, tuple[str, pd.DataFrame]] = {"": ("-", run.samples)}
         if by == "correct":
-            right = run.samples["correct"].astype(bool)
-            parts = {"correct": ("-", run.samples[column][right]), "wrong": ("--", run.samples[column][~right])}
+            right, wrong = right_and_wrong(run.samples)
+            parts = {"correct": ("-", run.samples[right]), "wrong": ("--", run.samples[wrong])}
         for part, (style, rows) in parts.items():
-            values = rows.to_numpy(float)
-            sound = values[np.isfinite(values) & (values > 0)]
-            groups.append(Group(run.label, part, look.color, style, sound, len(values) - len(sound)))
+            values = rows[column].to_numpy(float)
+            sound = np.isfinite(values) & (values > 0)
+            lost = len(values) - int(sound.sum())
+            groups.append(Group(run.label, part, look.color, style, values[sound], lost, cluster_of(rows[sound])))
     return groups
 
 

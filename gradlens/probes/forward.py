@@ -87,7 +87,17 @@ class Forward:
     @cached_property
     def target(self) -> Tensor:
         """The label; the prediction where the label is unknown."""
-        return self.prediction if self.batch.target is None else self.batch.target
+        label = self.batch.target
+        if label is None:
+            return self.prediction
+        # In training all labels are known, and may be soft.
+        return label if self.mode != "value" else torch.where(self.known, label, self.prediction)
+
+    @cached_property
+    def known(self) -> Bool[Tensor, "b"]:
+        """Whether an image has a label: −1 is none."""
+        label = self.batch.target
+        return torch.zeros_like(self.predicted) if label is None else label >= 0
 
     @cached_property
     def correct(self) -> Bool[Tensor, "b"]:

@@ -93,11 +93,17 @@ class Probe(Forward):
         return self._kept[key]
 
     def at(self, image: Tensor) -> Probe:
-        """The same look at other pixels ``(B, C, H, W)`` of the same label: attacked, masked, edited by hand."""
+        """The same look at other pixels ``(B, C, H, W)`` of the same label: attacked, masked, edited by hand.
+
+        The true outlines stay where the size does.
+        """
         if not isinstance(image, Tensor) or image.ndim != 4:
             found = f"shape {tuple(image.shape)}" if isinstance(image, Tensor) else f"a {type(image).__name__}"
             raise UserError(f"other pixels are {found}; wanted a tensor like probe.batch.image (B, C, H, W)")
-        look = self._look_at(Batch(image.detach(), self.target, self.batch.index))
+        outline = self.batch.outline
+        if outline is not None and outline.shape[2:] != image.shape[2:]:
+            outline = None
+        look = self._look_at(Batch(image.detach(), self.target, self.batch.index, outline))
         look._first = self._first or self
         return look
 

@@ -14,7 +14,7 @@ from gradlens.core.names import Name, first_twice, unknown
 from gradlens.core.numbers import NOTHING, decimals_for, number
 from gradlens.core.table import Table
 from gradlens.core.types import UserError
-from gradlens.runs.differences import Pair, check_comparable, check_distinct
+from gradlens.runs.differences import MEDIAN, Pair, check_comparable, check_distinct
 from gradlens.runs.record import Run
 from gradlens.stats import inference
 
@@ -36,13 +36,18 @@ CORE = {
     "rank_of_label": "classes with a higher logit than the label",
 }
 ON_IMAGES = (
-    "±: half of the 95 % t interval over images; d_z: the difference in standard deviations of the images' differences "
+    "±: half of the 95 % t interval over images, for new ones such as these; d_z: the difference in standard "
+    "deviations of the images' differences "
     "(0.2 small, 0.5 medium, 0.8 large); P(>): share of images on which {other} is the larger, ties half",
     "one checkpoint each: this compares two models, not two ways to train; for methods give groups of 5 seeds",
 )
 ON_SEEDS = (
     "±: half of the 95 % Welch t interval over training seeds, for these very images; with new images: t interval of "
     "seeds crossed with images; g: the difference in standard deviations of the seeds",
+)
+OF_MEDIANS = (
+    "(median): single images rule the mean, so medians stand here, and the median of the images' differences with "
+    "its interval and the sign test, whatever the tails"
 )
 Runs = Sequence[Run] | Mapping[str, Run | Sequence[Run]]
 
@@ -55,6 +60,7 @@ def compare(
     primary: Sequence[str] | None = None,
     reference: str | None = None,
     smallest: Mapping[str, float] | None = None,
+    clusters: str | None = None,
 ) -> Table:
     """The means of every measure that runs share, their differences with 95 % intervals, effect sizes and p.
 
@@ -65,13 +71,18 @@ def compare(
     at most five, by default those that the runs' analyzers declare; the others are exploratory. Holm's
     correction is over each kind; over seeds it wants five a group. reference: whom the others are
     compared with, by default the first. smallest: the smallest effect of interest of a column in its
-    unit; says whether the interval is inside (equivalent), outside, or neither.
+    unit; says whether the interval is inside (equivalent), outside, or neither. clusters: the column whose images of
+    one value count as one sample, by default ``cluster`` where the runs have it; ``path``: each image is its own.
+
+    Where single images rule the differences (``gradlens.stats.intervals.too_skew``), the median of the images'
+    differences takes the place of the mean's: estimand says which, and an interval with new images is missing.
 
     ``frame`` holds a row a measure and comparison: column, role, reference, other, n (images),
     mean_reference, mean_other, difference (other − reference), low, high, effect (paired d_z, or Hedges'
-    g over seeds), superiority (P(other > reference), ties one half), p, p_adjusted, missing; for
-    methods also seeds_reference, seeds_other, crossed_low, crossed_high (t over seeds
-    and images). Raises UserError for runs that did not measure the same thing.
+    g over seeds), superiority (P(other > reference), ties one half), p, p_adjusted, missing, estimand, and
+    clusters, their number, where there are any; for checkpoints also median_reference, median_other; for
+    methods also seeds_reference, seeds_other, crossed_low, crossed_high (t over seeds and images). Raises
+    UserError for runs that did not measure the same thing.
     """
     groups = _groups(runs)
     everything = [run for group in groups.values() for run in group]
@@ -81,7 +92,7 @@ def compare(
         raise UserError(unknown("reference", base, groups))
     plan = _plan(everything, columns, primary, smallest or {})
     selected = {label: [run.select(where) for run in group] for label, group in groups.items()}
-    pairs = [Pair.of(selected, base, other, where) for other in groups if other != base]
+    pairs = [Pair.of(selected, base, other, where, clusters) for other in groups if other != base]
     frame = _adjusted(pairs, plan)
     frame = _with_verdicts(frame, smallest) if smallest else frame
     return as_table(frame, everything, where, [*notes, *plan.notes, *_on_dropped(pairs)])
@@ -198,7 +209,9 @@ def _printed(frame: pd.DataFrame) -> pd.DataFrame:
     for row in frame.to_dict("records"):
         half = (row["high"] - row["low"]) / 2
         digits = decimals_for(half)
-        cells = [row["column"], number(row["mean_reference"], digits), number(row["mean_other"], digits)]
+        of = row["estimand"]
+        name = row["column"] + (f" ({of})" if of == MEDIAN else "")
+        cells = [name, *(number(row[f"{of}_{which}"], digits) for which in ("reference", "other"))]
         cells.append(number(row["difference"], digits) + (f" ± {number(half, digits)}" if np.isfinite(half) else ""))
         if seeds:
             cells += [_interval(row["crossed_low"], row["crossed_high"], digits), number(row["effect"], 2)]
@@ -233,9 +246,13 @@ def _how_to_read(frame: pd.DataFrame) -> Iterator[str]:
     others = frame["other"].unique()
     other = others[0] if len(others) == 1 else "the other"
     yield from (text.format(other=other) for text in (ON_SEEDS if "seeds_other" in frame else ON_IMAGES))
+    if (frame["estimand"] == MEDIAN).any():
+        yield OF_MEDIANS
     images = frame["n"].max()
     few = int((frame["n"] < images).sum())
     yield f"{images:,} images" + (f", for {few} measures fewer (column n of .frame)" if few else "")
+    if "clusters" in frame:
+        yield f"the images are of {frame['clusters'].max():,} clusters, which count as the samples"
     if "seeds_other" in frame:
         yield from _on_few_seeds(frame)
     if "verdict" in frame:

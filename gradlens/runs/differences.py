@@ -10,13 +10,19 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gradlens.core.names import Name
+from gradlens.core.names import Name, unknown
 from gradlens.core.types import UserError
 from gradlens.runs.record import Run
 from gradlens.stats import inference
+from gradlens.stats.clusters import CLUSTER
+from gradlens.stats.intervals import finite, too_skew
 from gradlens.stats.separation import auc
 
 Values = NDArray[np.float64]
+ONE_CLUSTER = "all images are of one cluster"
+# What a row compares.
+MEAN, MEDIAN = "mean", "median"
+MEDIANS = "median_reference", "median_other"
 # Terms of the contract that models may not differ in, and what to do about each.
 TERMS = {
     "data": "analyze them on the same --data and --split",
@@ -34,7 +40,9 @@ def check_comparable(runs: Sequence[Run]) -> list[str]:
     """Notes on what differs but may; raises UserError naming the first difference that may not."""
     first = runs[0]
     for other in runs[1:]:
-        for term, remedy in TERMS.items():
+        # The same images may lie in folders of other names.
+        same = _of(first, "data_fingerprint") == _of(other, "data_fingerprint") is not None
+        for term, remedy in (t for t in TERMS.items() if t[0] != "data" or not same):
             _check_same(first, other, term.replace("_", " "), _of(first, term), _of(other, term), remedy)
         _check_analyzers(first, other)
         if _of(first, "preprocess_hash") == _of(other, "preprocess_hash"):
@@ -69,6 +77,30 @@ def common_images(runs: Sequence[tuple[str, Run]], where: str | None = None) -> 
             + ("choose a condition that some image meets in every run" if where else "analyze them on the same images")
         )
     return common
+
+
+def common_clusters(runs: Sequence[Run], images: pd.Index, column: str | None = None) -> NDArray | None:
+    """The cluster of each of these images, None where each is its own: of this column, else as the runs recorded it.
+
+    column: ``path`` makes each image its own. A run that recorded none takes the others' word. Raises UserError where
+    runs say otherwise of an image.
+    """
+    if column == "path":
+        return None
+    name = column or CLUSTER
+    known = [run for run in runs if name in run.samples]
+    if column and len(known) < len(runs):
+        shared = set.intersection(*(set(run.samples) for run in runs))
+        raise UserError(unknown("column of every run", column, shared))
+    found = [run.samples.set_index("path")[name].loc[images].astype(str).to_numpy(object) for run in known]
+    for run, values in zip(known, found, strict=True):
+        if (values != found[0]).any():
+            which = images[values != found[0]][0]
+            raise UserError(
+                f"{_names(known[0], run)} count image {which} to different clusters ({name}); say which column tells "
+                "with clusters=, or path for none"
+            )
+    return found[0] if found else None
 
 
 def _of(run: Run, key: str) -> Any:
@@ -141,16 +173,25 @@ class Pair:
     images: pd.Index
     dropped: int
     over_seeds: bool
+    cluster: NDArray | None
 
     @classmethod
-    def of(cls, groups: Mapping[str, Sequence[Run]], reference: str, other: str, where: str | None) -> Pair:
+    def of(
+        cls,
+        groups: Mapping[str, Sequence[Run]],
+        reference: str,
+        other: str,
+        where: str | None,
+        clusters: str | None = None,
+    ) -> Pair:
         """Align the runs; seeds are the unit where any group has several. Raises UserError where no image is shared."""
         runs = [(name, run) for name in (reference, other) for run in groups[name]]
         images = common_images(runs, where)
         held = pd.unique(np.concatenate([run.samples["path"].to_numpy(object) for _, run in runs]))
         over_seeds = any(len(group) > 1 for group in groups.values())
         dropped = len(held) - len(images)
-        return cls(reference, groups[reference], other, groups[other], images, dropped, over_seeds)
+        cluster = common_clusters([run for _, run in runs], images, clusters)
+        return cls(reference, groups[reference], other, groups[other], images, dropped, over_seeds, cluster)
 
     def rows(self, columns: Sequence[str]) -> pd.DataFrame:
         """A row a column."""
@@ -158,8 +199,10 @@ class Pair:
         known = np.asarray(np.logical_and.reduce([np.isfinite(v) for v in values]))
         values = [np.where(known, v, np.nan) for v in values]
         a, b = values[: len(self.first)], values[len(self.first) :]
-        frame = _seed_rows(a, b) if self.over_seeds else _paired_rows(a[0], b[0])
+        frame = _seed_rows(a, b, self.cluster) if self.over_seeds else _paired_rows(a[0], b[0], self.cluster)
         names = {"column": list(columns), "reference": self.reference, "other": self.other, "n": known.sum(0)}
+        if self.cluster is not None:
+            names["clusters"] = [len(set(self.cluster[rows])) for rows in known.T]
         frame = pd.concat([pd.DataFrame(names), frame], axis=1)
         frame["missing"] = [self._why_absent(c) or why for c, why in zip(columns, frame["missing"], strict=True)]
         return frame
@@ -179,15 +222,20 @@ class Pair:
         return ""
 
 
-def _paired_rows(a: Values, b: Values) -> pd.DataFrame:
-    """Columns ``(images, k)`` of one run each; images are the sample."""
-    return pd.DataFrame([_paired_row(x[np.isfinite(x)], y[np.isfinite(y)]) for x, y in zip(a.T, b.T, strict=True)])
+def _paired_rows(a: Values, b: Values, cluster: NDArray | None) -> pd.DataFrame:
+    """Columns ``(images, k)`` of one run each; images, or their clusters, are the sample."""
+    pairs = zip(a.T, b.T, strict=True)
+    return pd.DataFrame([_paired_row(finite(x, cluster)[0], *finite(y, cluster)) for x, y in pairs])
 
 
-def _paired_row(a: Values, b: Values) -> dict[str, Any]:
+def _paired_row(a: Values, b: Values, cluster: NDArray | None) -> dict[str, Any]:
     difference = b - a
     effects = inference.d_z(difference), inference.share_greater(difference)
-    return _row(a, b, inference.paired_t(difference), *effects, _why_no_interval(a, b))
+    skew = len(a) > 0 and too_skew(difference, cluster)
+    found = (inference.paired_median if skew else inference.paired_t)(difference, cluster=cluster)
+    row = _row(a, b, found, *effects, _why_no_interval(a, b, cluster))
+    medians = (float(np.median(x)) if len(x) else np.nan for x in (a, b))
+    return {**row, "estimand": MEDIAN if skew else MEAN, **dict(zip(MEDIANS, medians, strict=True))}
 
 
 def _row(a: Values, b: Values, found: inference.Estimate, effect: float, superiority: float, missing: str) -> dict:
@@ -204,27 +252,29 @@ def _row(a: Values, b: Values, found: inference.Estimate, effect: float, superio
     }
 
 
-def _why_no_interval(a: Values, b: Values) -> str:
+def _why_no_interval(a: Values, b: Values, cluster: NDArray | None) -> str:
     if len(a) < 2:
         return "only one image has it in every run" if len(a) else "no image has it in every run"
     if inference.equal(a) and inference.equal(b):
         return "constant over images"
     if not (b - a).any():
         return "equal on every image"
+    if cluster is not None and len(set(cluster)) < 2:
+        return ONE_CLUSTER
     return "the difference is the same on every image" if inference.equal(b - a) else ""
 
 
-def _seed_rows(a: Sequence[Values], b: Sequence[Values]) -> pd.DataFrame:
+def _seed_rows(a: Sequence[Values], b: Sequence[Values], cluster: NDArray | None) -> pd.DataFrame:
     """Columns ``(images, k)`` of several runs a group; training seeds are the sample."""
     counts = np.isfinite(a[0]).sum(0)
     divisor = np.where(counts > 0, counts, np.nan)
     means = [np.stack([np.nansum(values, axis=0) / divisor for values in group]) for group in (a, b)]
     rows = pd.DataFrame([_seed_row(x, y) for x, y in zip(means[0].T, means[1].T, strict=True)])
-    found = inference.crossed_t(a, b)
+    found = inference.crossed_t(a, b, cluster=cluster)
     absent = rows["missing"] != ""
     rows.insert(5, "crossed_low", np.where(absent, np.nan, [one.low for one in found]))
     rows.insert(6, "crossed_high", np.where(absent, np.nan, [one.high for one in found]))
-    return rows.assign(seeds_reference=len(a), seeds_other=len(b))
+    return rows.assign(seeds_reference=len(a), seeds_other=len(b), estimand=MEAN)
 
 
 def _seed_row(a: Values, b: Values) -> dict[str, Any]:

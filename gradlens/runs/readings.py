@@ -12,10 +12,13 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from gradlens.core.names import limits
+from gradlens.core.names import Name, limits
 from gradlens.core.numbers import decimals_for, number
 from gradlens.core.table import Table
+from gradlens.runs.differences import ONE_CLUSTER
 from gradlens.runs.record import Run
+from gradlens.stats.clusters import CLUSTER
+from gradlens.stats.intervals import at_chance
 
 # What every run has; analyzers add theirs. Spaces before a title set it in below the one that it belongs to.
 ACCURACY = (
@@ -93,7 +96,20 @@ def table_of(run: Run, details: bool = True, meanings: bool = True) -> Table:
     )
     images = run.summary.get("images", len(run.samples))
     title = f"{run.label} on {run.summary.get('data')}, {images:,} images; ± 95 % intervals"
-    return Table(frame, title, printed=printed)
+    return Table(frame, title, tuple(_on_samples(run, rows)), printed=printed)
+
+
+def _on_samples(run: Run, rows: Sequence[Reading]) -> Iterator[str]:
+    """What the intervals are conditional on, and why a mean may have none."""
+    count = run.samples[CLUSTER].nunique() if CLUSTER in run.samples else 0
+    if count == 1:
+        yield f"no ±: {ONE_CLUSTER}"
+        return
+    of = f"the images are of {count:,} clusters, which count as the samples: " if count else ""
+    yield f"{of}± is for new {'clusters' if count else 'images'} such as these under this very network"
+    means = (row.values[0] for row in rows if Name.parse(row.key).stem.endswith("_mean"))
+    if any(math.isnan(value.low) for value in means):
+        yield "a mean without ± hangs on single images, and t would miss it too often: read its median"
 
 
 def warnings(run: Run, missing: bool = True) -> list[str]:
@@ -108,11 +124,18 @@ def _of_model(run: Run) -> Iterator[str]:
     classes = model.get("num_classes")
     if top1 is None or not math.isfinite(top1):
         yield "the images have no labels: gradients are taken at the prediction, accuracy is unknown"
-    elif classes and top1 < 100 / classes + 300 * math.sqrt((1 / classes) / run.summary["images"]):
+    elif classes and at_chance(*_right_of(run), 1 / classes):
         why = "the class order, the normalisation or the activation is probably wrong, or the model is untrained"
         if str(model.get("weights")).startswith(("random", "cascade")):
             why = "as a control's should be"
         yield f"top-1 {top1:.2f} % is at chance ({100 / classes:.2g} %): {why}"
+
+
+def _right_of(run: Run) -> tuple[int, int]:
+    """How many images are right, and of how many that have a label; of a run without rows from its summary."""
+    if "correct" in run.samples:
+        return int(run.samples["correct"].sum()), int(run.samples["correct"].count())
+    return round(run.summary["top1"] / 100 * run.summary["images"]), run.summary["images"]
 
 
 def _of_gradients(summary: Mapping[str, Any]) -> Iterator[str]:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from gradlens.core.names import unknown, with_limits
 from gradlens.core.types import UserError, digest
 from gradlens.runs.folder import read_run, write_run
-from gradlens.stats.intervals import share_interval
+from gradlens.stats.clusters import cluster_of
+from gradlens.stats.intervals import flags_interval
 
 # Rather than typing.Self, which jaxtyping's import hook cannot check.
 Own = TypeVar("Own", bound="Run")
@@ -28,9 +29,16 @@ def accuracies(samples: pd.DataFrame) -> dict[str, float]:
     found = {"top1": math.nan}
     for key, column in (("top1", "correct"), ("top1_valid", "correct_valid")):
         if column in samples:
-            share = share_interval(int(samples[column].sum()), len(samples))
+            known = samples[samples[column].notna()]
+            share = flags_interval(known[column], cluster=cluster_of(known))
             found |= with_limits(key, [100 * part for part in share])
     return found
+
+
+def right_and_wrong(samples: pd.DataFrame) -> tuple[NDArray, NDArray]:
+    """Which images are classified right and which wrong, ``(N,)`` each; one without a label is neither."""
+    right = samples["correct"].astype("boolean")
+    return tuple(rows.fillna(False).to_numpy(bool) for rows in (right, ~right))
 
 
 @dataclass

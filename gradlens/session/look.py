@@ -26,7 +26,7 @@ from gradlens.core.stated import inferred
 from gradlens.core.surroundings import undisturbed
 from gradlens.core.table import Table
 from gradlens.core.types import Batch, UserError
-from gradlens.data import Data, open_image, to_rgb
+from gradlens.data import Data, open_image, upright
 from gradlens.models import Classifier
 from gradlens.plotting.looks import Gradient, Row, draw_look
 from gradlens.plotting.style import paper_style
@@ -100,8 +100,10 @@ class _Picture:
         self.name = self.given.name if isinstance(self.given, Path) else f"picture {place}"
         self.paths, self.labels = [self.name], np.array([-1])
 
-    def open(self, index: int) -> Image.Image:
-        return open_image(self.given) if isinstance(self.given, Path) else to_rgb(self.given)
+    def open(self, index: int, channels: int = 3) -> Image.Image:
+        if isinstance(self.given, Path):
+            return open_image(self.given, channels=channels)
+        return upright(self.given, channels)
 
 
 class _Seen(NamedTuple):

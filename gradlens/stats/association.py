@@ -1,6 +1,6 @@
 """How one number goes with another: rank correlations, over all models and within families.
 
-Models come in families, which resemble each other; images count as independent.
+Models come in families, which resemble each other; images count as independent where no cluster says otherwise.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import ndtri
 
+from gradlens.stats.clusters import Cluster
 from gradlens.stats.inference import equal
-from gradlens.stats.intervals import MISSING, Interval
+from gradlens.stats.intervals import FISHER, MISSING, Interval
 
 # With three models ρ can only be ±1 or ±0.5.
 FEWEST_MODELS = 4
@@ -29,17 +30,20 @@ def spearman(x: ArrayLike, y: ArrayLike) -> float:
     return float(spearmanr(x, y).statistic)
 
 
-def spearman_interval(x: ArrayLike, y: ArrayLike, level: float = 0.95) -> Interval:
+def spearman_interval(x: ArrayLike, y: ArrayLike, level: float = 0.95, cluster: Cluster = None) -> Interval:
     """Spearman's ρ with limits on Fisher's scale, ``(rho, low, high)``; pairs with a missing value are left out.
 
     The standard error is ``√((1 + ρ²/2) / (n − 3))`` (Bonett & Wright 2000). Missing below four pairs and
-    for constant values; for models see ``family_bootstrap``.
+    for constant values; for models see ``family_bootstrap``. Over clusters by the jackknife.
     """
     x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     known = np.isfinite(x) & np.isfinite(y)
     n, rho = int(known.sum()), spearman(x[known], y[known])
     if not abs(rho) < 1:
         return rho, *MISSING
+    if cluster is not None:
+        pair = np.stack([x, y])[:, known]
+        return rho, *FISHER.jackknife(lambda kept: spearman(*pair[:, kept]), np.asarray(cluster)[known], level)
     half = ndtri((1 + level) / 2) * math.sqrt((1 + rho**2 / 2) / (n - 3))
     return rho, math.tanh(math.atanh(rho) - half), math.tanh(math.atanh(rho) + half)
 

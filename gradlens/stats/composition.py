@@ -12,6 +12,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from gradlens.stats.clusters import Cluster, mean_error, quantile_of_t
 from gradlens.stats.intervals import MISSING, Interval, mean_interval
 
 Rows = NDArray[np.float64]
@@ -46,14 +47,14 @@ def isometric_log_ratios(shares: ArrayLike) -> Rows:
     return centred @ helmert(centred.shape[1]).T
 
 
-def geometric_ratio(above: ArrayLike, below: ArrayLike, level: float = 0.95) -> tuple[float, float, float]:
+def geometric_ratio(above: ArrayLike, below: ArrayLike, level: float = 0.95, cluster: Cluster = None) -> Interval:
     """Geometric mean of ``above / below`` with Student's t interval on the logarithm ``(ratio, low, high)``."""
     log_ratio = 2 * centred_log_ratios(np.stack([above, below], 1))[:, 0]
-    mean, low, high = np.exp(mean_interval(log_ratio, level)).tolist()
+    mean, low, high = np.exp(mean_interval(log_ratio, level, cluster)).tolist()
     return mean, low, high
 
 
-def mean_distance(coordinates: ArrayLike, level: float = 0.95) -> Interval:
+def mean_distance(coordinates: ArrayLike, level: float = 0.95, cluster: Cluster = None) -> Interval:
     """How far the mean of ``(n, p)`` is from zero in the rows' own standard deviations, ``(distance, low, high)``.
 
     Mahalanobis: 0 not at all; at 1 the mean row is as far out as a row strays in a typical direction. There is no
@@ -61,7 +62,8 @@ def mean_distance(coordinates: ArrayLike, level: float = 0.95) -> Interval:
     Missing below p + 1 rows, or where the rows do not vary in some direction.
     """
     x = np.asarray(coordinates, dtype=np.float64)
-    x = x[np.isfinite(x).all(1)]
+    known = np.isfinite(x).all(1)
+    x, cluster = x[known], None if cluster is None else np.asarray(cluster)[known]
     n, p = x.shape
     if n <= p:
         return math.nan, *MISSING
@@ -70,22 +72,27 @@ def mean_distance(coordinates: ArrayLike, level: float = 0.95) -> Interval:
         return math.nan, *MISSING
     direction = np.linalg.solve(covariance, mean)
     squared = float(mean @ direction)
-    return math.sqrt(squared), *_distance_interval(squared, (x - mean) @ direction, p, level)
+    return math.sqrt(squared), *_distance_interval(squared, (x - mean) @ direction, p, level, cluster)
 
 
-def _distance_interval(squared: float, along: Rows, p: int, level: float) -> tuple[float, float]:
+def _distance_interval(squared: float, along: Rows, p: int, level: float, cluster: Cluster) -> tuple[float, float]:
     """Interval of the Mahalanobis distance D, for rows of any distribution.
 
     Those distances Δ for which n D² lies between the quantiles of a noncentral χ² with p degrees of
     freedom and noncentrality n Δ², as Reiser 2001 does with F. That takes √n D to vary by 1 + D²/2,
     as it does for normal rows; both sides are divided by how much it varies for these, from D's
-    influence function ``(2u − u²) / 2D``, u being ``along``: each row's projection, of variance D².
+    influence function ``(2u − u²) / 2D``, u being ``along``: each row's projection, of variance D². Over clusters
+    that variance is of their means, in as much more as t reaches further than a normal quantile.
     """
     n, distance = len(along), math.sqrt(squared)
     if not distance > 0:
         return math.nan, math.nan
     unit = along / distance
-    variance = float(np.var(unit - unit**2 * distance / 2))
+    influence = unit - unit**2 * distance / 2
+    variance = float(np.var(influence))
+    if cluster is not None:
+        error, degrees = mean_error(influence, cluster)
+        variance = n * (error * quantile_of_t(level, degrees) / quantile_of_t(level, math.inf)) ** 2
     if not variance > 0:
         return math.nan, math.nan
     seen, tail = n * squared / variance, (1 - level) / 2

@@ -8,63 +8,108 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import bdtr, bdtrik, expit, logit, ndtri
+from scipy.special import bdtr, bdtrik, betaincinv, expit, logit, ndtri
+
+from gradlens.stats.clusters import Cluster, effective, jackknife, mean_error, members, quantile_of_t
 
 Interval = tuple[float, float, float]
 MISSING = (math.nan, math.nan)
 
 
-def mean_interval(values: ArrayLike, level: float = 0.95) -> Interval:
-    """Mean with its Student-t interval ``(mean, low, high)``; missing for fewer than two values.
+def mean_interval(values: ArrayLike, level: float = 0.95, cluster: Cluster = None) -> Interval:
+    """Mean with its Student-t interval ``(mean, low, high)``; missing for fewer than two values or clusters.
 
-    Covers 95 % of normal samples, 94 % of lognormal ones of σ = 0.5 and 1, but 82 % at σ = 2, whose mean
-    hangs on values that most samples lack: look at the tail index first.
+    Covers 95 % of normal samples, 94 % of lognormal ones of σ = 0.5 and 1. Values that are ``too_skew`` for it have
+    no limits: say their median, or the mean of their logarithms.
     """
-    from scipy.stats import t
-
-    x = np.asarray(values, dtype=np.float64)
-    x = x[np.isfinite(x)]
-    if len(x) < 2:
-        return (float(x.mean()) if len(x) else float("nan"), float("nan"), float("nan"))
-    # Not t.interval, which has no limits for equal values.
-    half = t.ppf((1 + level) / 2, len(x) - 1) * x.std(ddof=1) / math.sqrt(len(x))
+    x, cluster = finite(values, cluster)
+    if len(x) == 0:
+        return math.nan, *MISSING
+    error, degrees = MISSING if too_skew(x, cluster) else mean_error(x, cluster)
+    half = quantile_of_t(level, degrees) * error
     return float(x.mean()), float(x.mean() - half), float(x.mean() + half)
 
 
-def share_interval(successes: int, trials: int, level: float = 0.95) -> Interval:
+def too_skew(values: NDArray, cluster: Cluster = None) -> bool:
+    """Whether a mean hangs on values that most samples lack, so that Student's interval would miss it too often.
+
+    Cochran's rule: t errs in more than 6 % where there are fewer than 25 G² samples of skewness G. Over clusters,
+    of their means. Not to be told below 25 samples. Source: Cochran 1977, section 2.15.
+    """
+    rest = values
+    if cluster is not None:
+        member, count = members(cluster)
+        rest = np.bincount(member, values) / count
+    rest = rest - rest.mean()
+    size = math.sqrt((rest**2).mean())
+    return len(rest) >= 25 and size > 0 and len(rest) < 25 * float(((rest / size) ** 3).mean()) ** 2
+
+
+def share_interval(successes: float, trials: float, level: float = 0.95) -> Interval:
     """A share in [0, 1] with Wilson's score interval, which stays inside; missing without trials.
 
     Source: Wilson 1927.
     """
-    if trials == 0:
+    if not trials > 0:
         return math.nan, *MISSING
-    from scipy.stats import binomtest
+    share, z2 = successes / trials, ndtri((1 + level) / 2) ** 2 / trials
+    half = math.sqrt(z2 * (share * (1 - share) + z2 / 4))
+    return share, *(max(0.0, min(1.0, (share + z2 / 2 + d) / (1 + z2))) for d in (-half, half))
 
-    interval = binomtest(successes, trials).proportion_ci(level, "wilson")
-    return successes / trials, float(interval.low), float(interval.high)
+
+def at_chance(successes: int, trials: int, chance: float) -> bool:
+    """Whether so many right answers are what guessing gives, and not what half of what can be learnt would give.
+
+    Guessing would reach as many once in 740 times (three standard errors) or more often; whoever is half way from
+    guessing to always right would reach so few less than once in 20 times. So four of five are not chance, and one
+    wrong answer says nothing.
+    """
+    as_many = 1.0 if successes == 0 else 1 - bdtr(successes - 1, trials, chance)
+    return bool(as_many > 0.00135 and bdtr(successes, trials, (1 + chance) / 2) < 0.05)
 
 
-def quantile_interval(values: ArrayLike, p: float = 0.5, level: float = 0.95) -> Interval:
+def flags_interval(flags: ArrayLike, level: float = 0.95, cluster: Cluster = None) -> Interval:
+    """The share of images that are flagged, with Wilson's interval of as many images as the clusters are worth."""
+    x = np.asarray(flags, dtype=bool)
+    trials = len(x) if cluster is None or not len(x) else effective(x, np.asarray(cluster), level)
+    share = float(x.mean()) if len(x) else math.nan
+    return share, *share_interval(share * trials, trials, level)[1:]
+
+
+def quantile_interval(values: ArrayLike, p: float = 0.5, level: float = 0.95, cluster: Cluster = None) -> Interval:
     """The p-quantile between order statistics whose ranks come from the binomial distribution.
 
     Free of the values' distribution. The exact tail probabilities of neighbouring ranks are
     interpolated (Nyblom 1992), since whole ranks cover 98 % at p = 0.99; so it covers 94–95 % at p = 0.5,
     0.9 and 0.99. A limit beyond the outermost value is missing: the median needs 6 values, the
-    0.99-quantile 368.
+    0.99-quantile 368. Over clusters the share below it is that of as many images as they are worth (Woodruff 1952).
     """
-    x = np.sort(np.asarray(values, dtype=np.float64))
+    x, cluster = finite(values, cluster)
     if len(x) == 0:
         return math.nan, *MISSING
-    tail = (1 - level) / 2
-    return float(np.quantile(x, p)), _lower_limit(x, p, tail), -_lower_limit(-x[::-1], 1 - p, tail)
+    tail, value = (1 - level) / 2, float(np.quantile(x, p))
+    if cluster is not None:
+        return value, *_limits_of_share(x, p, effective(x <= value, cluster, level), tail)
+    x = np.sort(x)
+    return value, _lower_limit(x, p, tail), -_lower_limit(-x[::-1], 1 - p, tail)
 
 
-def quantile_ratio_interval(values: ArrayLike, p: float, level: float = 0.95) -> Interval:
+def _limits_of_share(x: NDArray, p: float, worth: float, tail: float) -> tuple[float, float]:
+    """The quantiles between which the p-quantile lies, where so many independent images tell the share below it."""
+    if not worth > 0:
+        return MISSING
+    low = betaincinv(worth * p, worth * (1 - p) + 1, tail) if (1 - p) ** worth <= tail else math.nan
+    high = betaincinv(worth * p + 1, worth * (1 - p), 1 - tail) if p**worth <= tail else math.nan
+    below, above = (float(np.quantile(x, q)) if math.isfinite(q) else math.nan for q in (low, high))
+    return below, above
+
+
+def quantile_ratio_interval(values: ArrayLike, p: float, level: float = 0.95, cluster: Cluster = None) -> Interval:
     """The p-quantile over the median; its limits come from those of both quantiles' logarithms.
 
     Combined by variance recovery (Zou & Donner 2008) under their asymptotic correlation; covers
     94–97 % at p = 0.9 and 0.99 of normal, lognormal and Pareto samples. Missing where the median is
-    zero, and where a quantile's own limit is missing or zero.
+    zero, and where a quantile's own limit is missing or zero. Over clusters by the jackknife.
     """
     (upper, upper_low, upper_high), (middle, middle_low, middle_high) = (
         quantile_interval(values, q, level) for q in (p, 0.5)
@@ -73,6 +118,9 @@ def quantile_ratio_interval(values: ArrayLike, p: float, level: float = 0.95) ->
         return math.nan, *MISSING
     if not min(upper_low, middle_low) > 0:
         return upper / middle, *MISSING
+    if cluster is not None:
+        x = np.asarray(values, dtype=np.float64)
+        return upper / middle, *LOG.jackknife(lambda kept: _ratio(x[kept], p), cluster, level)
     shared = math.sqrt((1 - p) / p) if p > 0.5 else math.sqrt(p / (1 - p))
 
     def reach(a: float, b: float) -> float:
@@ -83,6 +131,11 @@ def quantile_ratio_interval(values: ArrayLike, p: float, level: float = 0.95) ->
     return upper / middle, upper / middle * math.exp(-down), upper / middle * math.exp(up)
 
 
+def _ratio(x: NDArray, p: float) -> float:
+    upper, middle = np.quantile(x, [p, 0.5])
+    return float(upper / middle) if middle > 0 else math.nan
+
+
 class Scale(NamedTuple):
     """A scale on which an estimate is nearly normal: there, its slope, and back."""
 
@@ -90,9 +143,20 @@ class Scale(NamedTuple):
     slope: Callable
     backward: Callable
 
+    def jackknife(
+        self, estimate: Callable[[NDArray[np.bool_]], float], cluster: ArrayLike, level: float = 0.95
+    ) -> tuple[float, float]:
+        """Student's limits, on this scale, of any statistic of the images that a mask keeps, over their clusters."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            value = float(self.forward(estimate(np.ones(np.shape(cluster), bool))))
+            error, degrees = jackknife(lambda kept: float(self.forward(estimate(kept))), cluster)
+        half = quantile_of_t(level, degrees) * error if error > 0 else math.nan
+        return float(self.backward(value - half)), float(self.backward(value + half))
+
 
 LOG = Scale(np.log, lambda t: 1 / t, np.exp)
 LOGIT = Scale(logit, lambda t: 1 / (t * (1 - t)), expit)
+FISHER = Scale(np.arctanh, lambda t: 1 / (1 - t**2), np.tanh)
 
 
 class Statistic(NamedTuple):
@@ -105,6 +169,10 @@ class Statistic(NamedTuple):
         """How far each sample's estimate is from the truth, in its standard errors."""
         estimate, error = self.estimator(samples)
         return (self.scale.forward(estimate) - self.scale.forward(truth)) / (error * self.scale.slope(estimate))
+
+    def over_clusters(self, values: NDArray, cluster: ArrayLike, level: float) -> tuple[float, float]:
+        """Its limits by the jackknife."""
+        return self.scale.jackknife(lambda kept: float(self.estimator(np.sort(values[kept]))[0]), cluster, level)
 
     def limits(self, sample: NDArray, pivots: NDArray, level: float) -> tuple[float, float]:
         """What the pivots' quantiles span around one sample's estimate."""
@@ -120,6 +188,7 @@ def bootstrap_limits(
     level: float = 0.95,
     resamples: int = 399,
     seed: int = 0,
+    cluster: Cluster = None,
 ) -> dict[str, tuple[float, float]]:
     """Limits of the smoothed, studentised bootstrap, ``(low, high)`` of each statistic of non-negative values.
 
@@ -129,12 +198,15 @@ def bootstrap_limits(
     heavier tails only the variation falls short: 86 % for a lognormal of σ = 2, 79 % for a Pareto of
     index 3, whose fourth moment is infinite.
     All statistics see the same seeded resamples. Missing below 20 positive values, where those do not
-    vary, and where a resample holds none.
+    vary, and where a resample holds none. Over clusters by the jackknife, without resamples.
     """
-    x = np.sort(np.asarray(values, dtype=np.float64))
+    given = np.asarray(values, dtype=np.float64)
+    x = np.sort(given)
     positive = x[x > 0]
     if len(positive) < 20 or positive[0] == positive[-1]:
         return dict.fromkeys(statistics, MISSING)
+    if cluster is not None:
+        return {name: s.over_clusters(given, cluster, level) for name, s in statistics.items()}
     world, rng = _SmoothedLogs(x), np.random.default_rng(seed)
     with np.errstate(invalid="ignore", divide="ignore"):
         itself = world.itself(rng)
@@ -186,6 +258,13 @@ class _SmoothedLogs:
         drawn = (log - self._centre + self._bandwidth * noise) * self._shrink
         # Relative to the largest, since no statistic knows the scale, and the square of 1e200 overflows.
         return np.exp(drawn - drawn.max(axis, keepdims=True))
+
+
+def finite(values: ArrayLike, cluster: Cluster) -> tuple[NDArray, NDArray | None]:
+    """Those of the values that are finite, and their clusters."""
+    x = np.asarray(values, dtype=np.float64)
+    known = np.isfinite(x)
+    return x[known], None if cluster is None else np.asarray(cluster)[known]
 
 
 def _lower_limit(x: NDArray, p: float, tail: float) -> float:

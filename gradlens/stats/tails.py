@@ -12,6 +12,9 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from gradlens.stats.clusters import Cluster
+from gradlens.stats.intervals import LOG, MISSING, Interval
+
 Estimates = tuple[NDArray, NDArray]
 TOP = 0.01
 
@@ -47,25 +50,33 @@ def log_deviation(values: ArrayLike) -> float:
     return _estimate(log_deviation_estimate, values, at_least=2)
 
 
-def tail_index(values: ArrayLike, level: float = 0.95) -> tuple[float, float, float]:
+def tail_index(values: ArrayLike, level: float = 0.95, cluster: Cluster = None) -> Interval:
     """Hill's index α of ``P(X > x) ~ x^−α`` from the ⌈√n⌉ largest positive values, ``(α, low, high)``.
 
     At α ≤ 2 the variance is infinite, at α ≤ 1 the mean is, and sums are ruled by single images;
     above 4 the tail is light. The logarithms of a Pareto tail over its threshold are exponential, so
     ``2kα/α̂`` is χ² with 2k degrees and the interval is exact there; elsewhere it does not hold the
     bias of the tail's shape (a lognormal's index grows slowly without end). Missing below 20
-    positive values and where the largest are equal. Source: Hill 1975.
+    positive values and where the largest are equal. Over clusters by the jackknife. Source: Hill 1975.
     """
     from scipy.stats import chi2
 
     x = np.asarray(values, dtype=np.float64)
-    x = np.sort(x[x > 0])
+    alpha, k = _hill(x)
+    if not alpha > 0:
+        return math.nan, *MISSING
+    if cluster is not None:
+        return alpha, *LOG.jackknife(lambda kept: _hill(x[kept])[0], cluster, level)
+    low, high = chi2.ppf([(1 - level) / 2, (1 + level) / 2], 2 * k) / (2 * k) * alpha
+    return alpha, float(low), float(high)
+
+
+def _hill(values: NDArray) -> tuple[float, int]:
+    x = np.sort(values[values > 0])
     k = math.ceil(math.sqrt(len(x)))
     if len(x) < 20 or not x[-1] > x[-k - 1]:
-        return math.nan, math.nan, math.nan
-    alpha = k / np.log(x[-k:] / x[-k - 1]).sum()
-    low, high = chi2.ppf([(1 - level) / 2, (1 + level) / 2], 2 * k) / (2 * k) * alpha
-    return float(alpha), float(low), float(high)
+        return math.nan, k
+    return float(k / np.log(x[-k:] / x[-k - 1]).sum()), k
 
 
 def expected_at(

@@ -78,7 +78,7 @@ class TrainingBatches(Batches):
         return self._kept[index]
 
     def _augmented(self, index: int, seed: int) -> Tensor:
-        picture = self.data.source.open(index)
+        picture = self.data.picture(index)
         if isinstance(picture, Tensor):
             raise UserError(f"{self.data.name} holds tensors; RandAugment and crops work on pictures: use shift, flip")
         assert self._transform is not None

@@ -11,21 +11,26 @@ from typing import Any
 import torch
 from torch import nn
 
+from gradlens.core.files import make_folder, write_atomically
+from gradlens.core.processes import rank
 from gradlens.core.seeds import image_seed
 from gradlens.core.types import Preprocess, UserError
 from gradlens.data import Data, load_data
-from gradlens.models import Classifier, load_model, read_checkpoint, swap_activations
+from gradlens.models import Classifier, channels_of, load_model, read_checkpoint, swap_activations
 from gradlens.models.architectures import build
 from gradlens.models.fresh import fixed_seed
 from gradlens.training.config import TrainConfig
 
 LOG = logging.getLogger("gradlens")
-HALF = (0.5, 0.5, 0.5)
+# Of a folder without folders of splits.
+HELD_OUT = 0.2
 
 
 def open_split(config: TrainConfig, split: str, classes: Sequence[str] | None = None) -> Data:
     """Labelled images of one split, as they are; of these classes where training has told which."""
     data = load_data(config.data, split, config.data_dir, config.limit)
+    if split == config.test_split and not data.split and hasattr(data.source, "store"):
+        raise UserError(f"{data.name} has no folder of a split '{split}', and all of it is trained on; leave it out")
     if not data.labelled:
         raise UserError(f"{data.name} has images without a label, which training needs; give a folder a class")
     if classes is not None and tuple(classes) != tuple(data.class_names):
@@ -35,6 +40,26 @@ def open_split(config: TrainConfig, split: str, classes: Sequence[str] | None = 
             "give every split the same class folders"
         )
     return data
+
+
+def open_splits(config: TrainConfig) -> tuple[Data, Data]:
+    """Images to train on and to tune on: two splits, or two parts of a folder that has none, which is said."""
+    train = open_split(config, config.train_split)
+    val = open_split(config, config.val_split, train.class_names)
+    if train.fingerprint != val.fingerprint:
+        return train, val
+    if train.split:
+        raise UserError(f"{train.name} is both trained and tuned on; give another --train-split or --val-split")
+    train, val = train.parted(HELD_OUT)
+    if rank() == 0:
+        kept, paths = config.out / "val-images.txt", "".join(f"{val.path(i)}\n" for i in val.indices)
+        make_folder(config.out)
+        write_atomically(kept, lambda stream: stream.write(paths.encode("utf-8", "surrogateescape")))
+        LOG.warning(
+            f"{train.name} has no folders train and val: {len(val):,} of its {len(train) + len(val):,} images, by the "
+            f"hash of their paths, are val and not trained on; for these analyze with --subset {kept}"
+        )
+    return train, val
 
 
 def open_model(config: TrainConfig, data: Data) -> Classifier:
@@ -71,7 +96,7 @@ def _classes(model: Classifier, sides: tuple[int, int]) -> int:
     """How many logits it gives, and whether it takes images of this size at all."""
     try:
         with torch.no_grad():
-            return model(torch.zeros(1, 3, *sides, device=model.device)).shape[1]
+            return model(torch.zeros(1, len(model.card.mean), *sides, device=model.device)).shape[1]
     except (RuntimeError, AssertionError, ValueError) as error:
         why = str(error).partition("\n")[0]
         raise UserError(
@@ -85,7 +110,8 @@ def _built(config: TrainConfig, classes: int) -> Classifier:
         built = build(config.arch, config.kwargs, classes, pretrained=config.init == "pretrained")
     if config.activation:
         swap_activations(built.net, config.activation)
-    mean, std = config.mean or built.mean or HALF, config.std or built.std or HALF
+    half = (0.5,) * channels_of(built.net)
+    mean, std = config.mean or built.mean or half, config.std or built.std or half
     model = load_model(built.net, mean=mean, std=std, device=config.device)
     model.card = dataclasses.replace(model.card, name=built.arch, arch=built.arch, preprocess=built.preprocess)
     return model

@@ -19,6 +19,8 @@ from gradlens.core.registry import typed_parameters
 from gradlens.core.seeds import image_uniform
 from gradlens.core.surroundings import full_float32
 from gradlens.core.types import Batch, UserError
+from gradlens.data import Data
+from gradlens.data.batches import Batches
 from gradlens.probes.attacks import attack
 from gradlens.probes.objectives.logits import loss
 from gradlens.probes.probe import Probe
@@ -27,6 +29,8 @@ from gradlens.training.engines import StepStats, make_engine, plain_step
 from gradlens.training.penalties import choose_penalty
 
 EPS = 4 / 255
+# How many training images a penalty learns from that does.
+SHOWN = 256
 
 
 class Moment(NamedTuple):
@@ -123,6 +127,15 @@ class Objective:
         self._method = _chosen(config.method, {"trades": trades_step} if self._trades else PLACES)
         if self._trades and self.penalty:
             raise UserError("trades has a second term of its own; train with --penalty on natural, pgd, fgsm or noise")
+
+    def fit(self, model: nn.Module, data: Data) -> None:
+        """Show a penalty that learns from them some training images, the same in every process and after a resume."""
+        if self.penalty is None or not self.penalty.fits:
+            return
+        some = Batches(data.limit(SHOWN), self.config.batch_size)
+        for k in range(len(some)):
+            if (batch := some[k][1]) is not None:
+                self.penalty.fit(Probe(model, batch.to(next(model.parameters()).device)))
 
     def weight(self, epoch: float) -> float:
         """The penalty's weight after that many epochs."""

@@ -24,7 +24,7 @@ from gradlens.data.batches import dead_worker
 from gradlens.training._batches import TrainingBatches, WholeBatch
 from gradlens.training._history import Meter, Row, accuracy, write_history
 from gradlens.training._memory import memory
-from gradlens.training._setup import open_model, open_split
+from gradlens.training._setup import open_model, open_split, open_splits
 from gradlens.training._trainee import Trainee, read_state
 from gradlens.training.config import TrainConfig
 from gradlens.training.methods import Moment
@@ -103,14 +103,14 @@ class Training:
         if self.last.exists() and not resume:
             raise UserError(f"{config.out} holds a training run; add --resume to go on, or choose another folder")
         before = read_state(self.last, config) if self.last.exists() else None
-        train = open_split(config, config.train_split)
-        val = open_split(config, config.val_split, train.class_names)
+        train, val = open_splits(config)
         self.model = open_model(config, train)
         join(backend(self.model.device))
-        self.data, self.val = (d.bind(self.model.card.preprocess) for d in (train, val))
+        self.data, self.val = (self._bound(data) for data in (train, val))
         self.batches = TrainingBatches(self.data, config)
         self._whole = WholeBatch(config, len(train.class_names), self.model.mean, self.model.std)
         self.trainee = Trainee(config, self.model, self.batches.updates)
+        self.trainee.objective.fit(self.model, self.data)
         self.done, self.rows, self.meter, self.best = 0, list[Row](), Meter(), [-math.inf]
         self.memory_line, self._finite = "", True
         if before:
@@ -124,6 +124,10 @@ class Training:
             self._look_ahead()
         self.meter.restart()
         make_folder(config.out)
+
+    def _bound(self, data: Data) -> Data:
+        """As the network wants them: of its size, and of as many channels."""
+        return data.bind(self.model.card.preprocess, len(self.model.card.mean))
 
     def _look_ahead(self) -> None:
         """On a first batch: whether a step is possible, and whether it will fit into the memory."""
@@ -218,7 +222,7 @@ class Training:
         if not self.config.test_split:
             return {}
         test = open_split(self.config, self.config.test_split, self.model.card.class_names)
-        data = test.bind(self.model.card.preprocess)
+        data = self._bound(test)
         scores = {"test_top1": self._accuracy(data)}
         return {**scores, "test_pgd10": self._accuracy(data, self.config.radius)} if self.config.radius else scores
 

@@ -72,5 +72,9 @@ def test_a_list_may_name_classes_of_a_class_map(tmp_path):
         "class_map": put(tmp_path / "map.txt", "dog 3\ncat 1\n"),
     }
     assert load_data(tmp_path / "data", **given).labels.tolist() == [3, 1]
+    alone = load_data(tmp_path / "data", labels=given["labels"])
+    assert (alone.labels.tolist(), alone.class_names) == ([1, 0], ("cat", "dog"))
+    assert "order of their names: cat, dog" in alone.notes[0]
+    half = put(tmp_path / "half.csv", "a.jpg,dog\nb.jpg,0\n")
     with refused("'dog'", "unknown class"):
-        load_data(tmp_path / "data", labels=given["labels"])
+        load_data(tmp_path / "data", labels=half)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 
 import numpy as np
 import pytest
@@ -146,11 +147,22 @@ def test_fingerprints_tell_arrays_in_memory_apart_by_their_pixels():
     assert prints[0] == prints[1] != prints[2]
 
 
-def test_fingerprints_are_those_of_runs_that_were_written_before(tmp_path):
+def test_a_folder_is_known_by_what_it_holds_wherever_it_lies(tmp_path):
+    one = load_data(classes(tmp_path / "x", "a", "b", count=3))
+    known = one.fingerprint
+    shutil.copytree(tmp_path / "x", tmp_path / "elsewhere" / "set" / "val")
+    copies = [load_data(tmp_path / "elsewhere" / place) for place in ("set", "set/val")]
+    assert [data.name for data in (one, *copies)] == ["x", "set/val", "set/val"]
+    assert {data.fingerprint for data in copies} == {known}
+    shutil.copyfile(tmp_path / "x/a/0.jpg", tmp_path / "x/b/2.jpg")
+    assert load_data(tmp_path / "x").fingerprint != known
+    assert load_data(**copies[0].options).name == "set/val"
+
+
+def test_fingerprints_are_those_of_runs_that_were_written_before():
     known = {"digits": "1def2093404ddc69", "shapes": "b3c759cee6aea344", "photos": "6f970cefbf4a6d53"}
     assert {name: load_data(name).fingerprint for name in known} == known
     assert load_data("digits", limit=40).fingerprint == "db71add4b715c6e9"
-    assert load_data(classes(tmp_path / "x", "a", "b", "c", count=3)).fingerprint == "eb5dde5ab791fc3e"
     pixels = np.linspace(0, 1, 3 * 3 * 4 * 4).reshape(3, 3, 4, 4)
     assert load_data((pixels, [0, 1, 2])).fingerprint == "f60d2607427d3793"
 

@@ -8,7 +8,7 @@ from PIL import Image
 from refusals import refused
 
 import gradlens as gl
-from gradlens.data._pixels import Arrays
+from gradlens.data._given import Arrays
 from gradlens.probes import opening
 from gradlens.probes.probe import Probe
 

@@ -122,6 +122,13 @@ def test_look_elsewhere_keeps_its_settings(cnn, batch):
     assert (there.mode, there.seed) == ("value", 3)
 
 
+def test_look_elsewhere_keeps_the_outlines_of_the_same_size(cnn):
+    shapes = gl.load_data("shapes").batch(range(4))
+    probe = Probe(cnn, shapes)
+    assert torch.equal(probe.at(shapes.image.flip(1)).batch.outline, shapes.outline)
+    assert probe.at(shapes.image[..., :32]).batch.outline is None
+
+
 def test_gradient_survives_folding(cnn, batch):
     assert relative_error(Probe(cnn.folded(), batch).gradient(), Probe(cnn, batch).gradient()).max() < 1e-5
 

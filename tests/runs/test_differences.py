@@ -75,7 +75,6 @@ def test_what_cannot_be_compared_is_missing_with_its_reason():
 
 
 REFUSED = {
-    "data": ("photos/val", "--data"),
     "images": (50, "--limit"),
     "data_fingerprint": ("g", "images or labels differ"),
     "seed": (1, "--seed"),
@@ -91,6 +90,13 @@ def test_another_contract_is_refused_by_name(term):
         compare([fake("a"), fake("b", **{term: value})])
     with refused(said):
         compare({"x": seeds("a", 2), "y": [fake("b"), fake("b", 1, **{term: value})]})
+
+
+def test_the_same_images_may_lie_in_a_folder_of_another_name():
+    assert compare([fake("a"), fake("b", data="photos/val")])
+    other = {"data": "photos/val", "data_fingerprint": "g"}
+    with refused("a and b", "data digits/val against photos/val", "--data"):
+        compare([fake("a"), fake("b", **other)])
 
 
 def test_another_model_is_no_other_contract():

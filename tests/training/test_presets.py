@@ -22,7 +22,7 @@ PRESETS = sorted(FOLDER.glob("*.toml"))
 each_preset = pytest.mark.parametrize("file", PRESETS, ids=lambda f: f.stem)
 # The network's family, made narrow and shallow.
 NARROW = {
-    "digits_cnn": {"arch": "digits_cnn:width=4"},
+    **{arch: {"arch": "digits_cnn:width=4"} for arch in ("digits_cnn", "digits_cnn:width=8")},
     "swin_base_patch4_window7_224": {
         "img_size": 32,
         "arch_kwargs": "img_size=32,window_size=2,embed_dim=8,depths=(1,1,1,1),num_heads=(1,1,2,2)",
@@ -39,7 +39,7 @@ def narrowed(file, out):
 
 def test_the_papers_recipes_are_all_there():
     resnets = {f"resnet50-{activation}-gradnorm" for activation in ("gelu", "silu", "relu")}
-    digits = {f"digits-{kind}" for kind in ("natural", "gradnorm", "edge")}
+    digits = {f"{data}-{kind}" for data in ("digits", "photos") for kind in ("natural", "gradnorm", "edge")}
     assert {f.stem for f in PRESETS} >= {*resnets, *digits, "swin-b-gradnorm", "swin-b-edge", "swin-b-pgd3"}
 
 
@@ -74,6 +74,6 @@ def test_ramp_is_the_papers(name, weights):
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_the_demo_trains_the_presets(name, tmp_path):
-    preset = read_config(FOLDER / f"digits-{name}.toml").provenance()
+    preset = read_config(FOLDER / f"photos-{name}.toml").provenance()
     demo = recipe(name, tmp_path).provenance()
     assert {k for k in preset if preset[k] != demo[k]} <= {"out", "eval_every", "eval_images", "eval_eps"}

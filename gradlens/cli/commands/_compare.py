@@ -38,6 +38,8 @@ class Compare(Common):
     """Whom the others are compared with; default: the first."""
     smallest: str | None = None
     """Smallest effects of interest, each in its column's unit: l1=0.5,edge_auc_canny=0.01"""
+    clusters: str | None = None
+    """The column whose images of one value count as one sample; default: cluster, if there; path: each image."""
     out: Annotated[Path | None, arg(aliases=["-o"])] = None
     """A file to write: .csv (all numbers), .md or .tex."""
     allow_edited: bool = False
@@ -64,6 +66,7 @@ class Compare(Common):
             primary=_split(self.primary),
             reference=self.reference,
             smallest=_effects(self.smallest) if self.smallest else None,
+            clusters=self.clusters,
         )
 
 

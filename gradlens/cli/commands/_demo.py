@@ -15,7 +15,7 @@ from gradlens.core.registry import command
 @command
 @dataclass(frozen=True, kw_only=True)
 class Demo(Common):
-    """Train three small CNNs on embedded digits (natural, GradNorm, EdgeReg), analyze, compare and draw; minutes."""
+    """Train three small CNNs on embedded photos (natural, GradNorm, EdgeReg), analyze, compare and draw; minutes."""
 
     out: Annotated[Path, arg(aliases=["-o"])] = Path("gradlens-demo")
     """Folder for the checkpoints, the runs, the comparison and the figures."""

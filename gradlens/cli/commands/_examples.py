@@ -30,7 +30,7 @@ class Examples(Common, ModelsOptions, DataOptions):
         chosen = indices(self.images)
         data = self.open().subset(chosen)
         models = self.chosen()
-        folders = run_folders(list(models), self.out, data.source.name)
+        folders = run_folders(list(models), self.out, data.source.name.replace("/", "-"))
         settings = Settings(examples=len(chosen))
         measures = "sample_asymmetry,edge_concentration"
         analyze_all([load() for load in models.values()], data, measures, folders, settings, progress=False)

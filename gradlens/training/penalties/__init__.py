@@ -82,6 +82,15 @@ class WeightedPenalty:
         """What a probe must record for it, such as ``units``."""
         return tuple(getattr(self._function, "needs", ()))
 
+    @property
+    def fits(self) -> bool:
+        """Whether it learns from training images before it can be called."""
+        return bool(getattr(self._function, "fits", False))
+
+    def fit(self, pilot: Probe) -> None:
+        """Show it some training images; adds to those it has seen."""
+        self._function.fit(pilot)  # type: ignore[attr-defined]
+
     def provenance(self) -> dict[str, Any]:
         return {"name": self.name, **self.parameters, **asdict(self.ramp)}
 

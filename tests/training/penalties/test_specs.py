@@ -31,7 +31,14 @@ def test_falling_weight_stops_at_zero():
 def test_spec_says_all_that_is_recorded():
     chosen = choose_penalty("edge:target=canny:sigma=2,alpha=1,step=.09,cap=10,batchwise=false")
     ramp = {"alpha": 1.0, "step": 0.09, "cap": 10.0}
-    own = {"target": "canny:sigma=2", "objective": "sampled_logit", "form": "signed", "batchwise": False}
+    own = {
+        "target": "canny:sigma=2",
+        "map": "contour_energy",
+        "space": "pixel",
+        "objective": "sampled_logit",
+        "form": "signed",
+        "batchwise": False,
+    }
     assert chosen.provenance() == {"name": "edge", **own, **ramp}
     assert (choose_penalty("gradnorm:eps=8/255").eps, chosen.eps) == (8 / 255, EPS)
 
@@ -41,7 +48,7 @@ def test_spec_says_all_that_is_recorded():
     [
         ("edg", "unknown penalty 'edg'; did you mean edge"),
         ("edge:stp=1", "parameter of penalty 'edge' 'stp'; did you mean step"),
-        ("gradnorm:threshold=1", "there are: alpha, cap, eps, norm, step"),
+        ("gradnorm:threshold=1", "there are: alpha, cap, eps, norm, space, step"),
         ("gradnorm:eps=much", "eps=much is not a float"),
         ("edge:step=much", "weight of penalty 'edge': step=much is not a float"),
         ("edge:alpha=5,cap=1", r"alpha=5, grows by step=0 an epoch and ends at cap=1; wanted 0 ≤ alpha ≤ cap"),
@@ -61,7 +68,7 @@ def test_wrong_spec_is_refused(spec, message):
         ("gradnorm_channel:eps=0", "eps is 0"),
         ("off_edge:eps=-1", "eps is -1"),
         ("edge:form=sign", "unknown form 'sign' of edge; there are: signed, saliency"),
-        ("edge:target=cany", "unknown edge map 'cany'; did you mean canny"),
+        ("edge:target=cany", "unknown edge map or target of edge 'cany'; did you mean canny"),
         ("edge:objective=los", "unknown objective 'los'"),
     ],
 )
