@@ -39,10 +39,12 @@ def a_run(name: str = "natural", seed: int = 0, images: int = 200, arch: str = "
     run, rng = synthetic(name, seed, images, **options), np.random.default_rng(seed)
     samples = run.samples.drop(columns=[c for c in run.samples if c.startswith("robust[")])
     _attacked(samples, rng, seed)
+    summary = {**_summary(samples, run.summary), **_geometry(samples, seed)}
     model = {"arch": arch, "spec": f"{name}.pt"}
     provenance = {**run.provenance, "weights": f"{name}{seed}", "arch": arch, "model": model, "readings": READINGS}
     arrays = {**run.arrays, **_curve(samples), **_perturbations(rng), **_units(rng), **_corrupted(rng)}
-    return replace(run, samples=samples, arrays=arrays, provenance=provenance, summary=_summary(samples, run.summary))
+    arrays |= _responses(seed)
+    return replace(run, samples=samples, arrays=arrays, provenance=provenance, summary=summary)
 
 
 def a_history(
@@ -206,3 +208,25 @@ def _units(rng: np.random.Generator) -> dict[str, np.ndarray]:
         units = {"": 0.3 + 0.5 * omega, ":null": 0.3 + 0 * omega, ":omega_squared": omega}
         found |= {f"class_selectivity/{layer}{tail}": values for tail, values in units.items()}
     return {**found, "class_selectivity/run:images_a_class": np.array([20, 20, 0])}
+
+
+def _geometry(samples: pd.DataFrame, seed: int) -> dict[str, float]:
+    """Curvature and linearity of each image; the Lipschitz constant of the run. Larger seeds are smoother."""
+    rng = np.random.default_rng(100 + seed)
+    samples["curvature"] = 10.0 ** (1 - seed) * rng.lognormal(0, 1, len(samples))
+    samples["linearity_error"] = 10.0 ** (-4 - 2 * seed) * rng.lognormal(0, 2, len(samples))
+    return {"local_lipschitz_scaled_median": 30.0 / (1 + seed)}
+
+
+def _responses(seed: int) -> dict[str, np.ndarray]:
+    s, steep = np.linspace(0, 2, 16), 1 / (1 + seed)
+    found = {"s": s, "loss": 0.3 + 4 * steep * s, "l1": 100 * steep * (1 + s), "curvature": 20 * steep / (0.5 + s)}
+    found |= {f"{name}_error": 0.05 * found[name] for name in ("loss", "l1", "curvature")}
+    arrays = {f"attack_interpolation/{name}": values for name, values in found.items()}
+    cutoff = np.array([*np.arange(1, 15) / 28, 0.5**0.5])
+    lowpass, noise = 90 * (1 - np.exp(-cutoff * (10 - seed))), 90 - 40 * steep * np.exp(-((np.arange(8) - 3) ** 2))
+    for kind, accuracy in (("lowpass", lowpass), ("noise", noise)):
+        values = {"accuracy": accuracy, "low": accuracy - 4, "high": accuracy + 4}
+        arrays |= {f"frequency_response/{kind}/{name}": value for name, value in values.items()}
+    edges = {"lowpass/cutoff": cutoff, "noise/edges": np.linspace(0, 0.5**0.5, 9)}
+    return arrays | {f"frequency_response/{name}": value for name, value in edges.items()}

@@ -149,6 +149,14 @@ class Session:
         self._torn = False
         self._check_failures()
 
+    def pace(self) -> tuple[float, float]:
+        """Seconds an image to decode and to measure, from a batch of pilot images whose numbers are thrown away."""
+        start = time.perf_counter()
+        batch = _read(self.data, min(self.settings.batch_size, PILOT_IMAGES))
+        decoded = time.perf_counter()
+        within_memory(self._measure, batch, self._size)
+        return (decoded - start) / len(batch), (time.perf_counter() - decoded) / len(batch)
+
     def flush(self) -> None:
         """Put finished batches on the disk, unless an error left some tallies with a batch that others lack."""
         if not self._torn:

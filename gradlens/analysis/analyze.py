@@ -17,8 +17,10 @@ from gradlens.analysis.clusters import Clusters, clusters_of
 from gradlens.analysis.doubts import contradictions
 from gradlens.analysis.loop import pass_on
 from gradlens.analysis.preprocessing import bound
-from gradlens.analyzers import Analyzer, choose_analyzers
+from gradlens.analyzers import PILOT_IMAGES, Analyzer, choose_analyzers
 from gradlens.core import processes
+from gradlens.core.memory import peak_bytes
+from gradlens.core.numbers import amount
 from gradlens.core.processes import Stop
 from gradlens.core.progress import track
 from gradlens.core.stated import inferred
@@ -28,6 +30,9 @@ from gradlens.data import Data, load_data
 from gradlens.data.batches import Batches
 from gradlens.models import Classifier, load_model
 from gradlens.runs.record import Run
+
+# From so many images on, a batch more is a small part of a run; a shorter run needs no estimate.
+LONG, MINUTES = 16 * PILOT_IMAGES, 1
 
 
 def analyze(
@@ -108,6 +113,7 @@ def _runs(sessions: Sequence[Session], workers: int | None, progress: bool) -> l
     for session in unfinished:
         session.open()
         _say_inferred(session)
+    _say_cost(unfinished, workers)
     for seen in dict.fromkeys(map(_images_of, unfinished)):
         _measure([s for s in unfinished if _images_of(s) == seen], workers, progress)
     # Every process's parts must be there before the first one merges them.
@@ -154,6 +160,24 @@ def _warn(said: str) -> None:
     """Once, by the first process, where there is something to say."""
     if said and processes.rank() == 0:
         logging.getLogger("gradlens").warning(said)
+
+
+def _say_cost(sessions: Sequence[Session], workers: int | None) -> None:
+    """Before a long run, how long it takes and how much memory, from a batch of each model."""
+    images = max((len(session.data) for session in sessions), default=0)
+    if images < LONG or processes.rank() != 0:
+        return
+    paces = [session.pace() for session in sessions]
+    decoders = _workers(workers, sessions[0].model)
+    decoding, measuring = max(decoded for decoded, _ in paces), sum(measured for _, measured in paces)
+    each = max(decoding / decoders, measuring) if decoders else decoding + measuring
+    minutes = each * images / processes.world() / 60
+    if minutes >= MINUTES:
+        took = f"{minutes:.0f} min" if minutes < 100 else f"{minutes / 60:.1f} h"
+        device = sessions[0].model.device
+        peak = peak_bytes(device)
+        held = f", {amount(peak)} of {device.type} memory" if peak else ""
+        logging.getLogger("gradlens").warning(f"about {took} for {images:,} images{held}")
 
 
 def as_classifier(model: str | Path | nn.Module) -> Classifier:

@@ -54,6 +54,7 @@ def circumstances(model: Classifier, data: Data) -> dict[str, Any]:
         "model": model.provenance(),
         "load_model": model.card.options,
         "load_data": data.options,
+        "working_folder": str(Path.cwd()),
         "source_images": len(data.source.labels),
         "data_notes": data.notes,
         "device": str(device),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,8 @@ from gradlens.stats.clusters import CLUSTER
 
 PIECE = 16
 INLINE = "inline"
+# Options of data that may be files or folders; the spec may be a name that is also a folder's.
+DATA_FILES = ("root", "labels", "subset", "class_map")
 
 
 def probe_of(run: Run, indices: Sequence[int]) -> Probe:
@@ -52,6 +55,17 @@ def measured_as(run: Run, probe: Probe) -> pd.DataFrame:
         settled = run.cache["analyzers"] = (data, _fitted_as(run, probe, data))
     rows = rows_of(probe, settled[1], data.valid_classes)
     return rows.reindex(columns=[column for column in run.samples if column not in ("path", CLUSTER)])
+
+
+def opened(run: Run) -> tuple[Classifier, Data]:
+    """The run's model and the images that were measured; raises UserError for others."""
+    model, data = _model_of(run), _data_of(run)
+    if data.fingerprint != run.provenance["data_fingerprint"]:
+        raise UserError(
+            f"{data.name} holds other images than the {run.provenance['images']:,} that were measured; set run.data to "
+            "those, or bring them back"
+        )
+    return model, data
 
 
 def _fitted_as(run: Run, probe: Probe, data: Data) -> list[Analyzer]:
@@ -82,7 +96,7 @@ def _model(provenance: dict[str, Any]) -> Classifier:
     if options is None:
         raise UserError("this run's model was given as an object; set run.model to it, then probe again")
     # A run's file may come from somebody else: it cannot vouch for a pickle.
-    model = load_model(**{**options, "trust_pickle": False})
+    model = load_model(**{**_found_again(options, provenance, "spec"), "trust_pickle": False})
     if weights_hash(model) != provenance["weights"]:
         raise UserError(f"{options['spec']} holds other weights than those measured; set run.model to the right ones")
     return model
@@ -94,10 +108,18 @@ def _data(run: Run) -> Data:
     options = provenance.get("load_data")
     if options is None:
         raise UserError("this run's data were given as an object; set run.data to them, then probe again")
-    opened, _ = as_model_counts(load_data(**options), _model_of(run))
-    whole = opened.bind(_preprocess(provenance), len(provenance["mean"]))
+    found = load_data(**_found_again(options, provenance, *DATA_FILES))
+    counted, _ = as_model_counts(found, _model_of(run))
+    whole = counted.bind(_preprocess(provenance), len(provenance["mean"]))
     measured = whole.limit(provenance["images"])
     return measured if measured.fingerprint == provenance["data_fingerprint"] else whole
+
+
+def _found_again(options: Mapping[str, Any], provenance: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """The options, whose files are looked for first where the run was made, from whatever folder it is opened."""
+    there = Path(provenance.get("working_folder", ""))
+    paths = {name: there / options[name] for name in names if options.get(name)}
+    return {**options, **{name: str(path) for name, path in paths.items() if path.exists()}}
 
 
 def _preprocess(provenance: dict[str, Any]) -> Preprocess | None:

@@ -164,12 +164,13 @@ def choose_analyzers(
     return found
 
 
-def _listed(chosen: Iterable[str | Analyzer | Callable]) -> list[str | Analyzer | Callable]:
+def _listed(chosen: Sequence[str | Analyzer | Callable]) -> list[str | Analyzer | Callable]:
     """Each of what is asked for, with what ``standard`` and ``full`` stand for and does not stand there already."""
+    words: dict[Any, Iterable[str]] = {"standard": STANDARD, "full": analyzers_by_name}
     listed: list[str | Analyzer | Callable] = []
     for item in chosen:
-        several = {"standard": STANDARD, "full": list(analyzers_by_name)}.get(item) if isinstance(item, str) else None
-        listed += [item] if several is None else [name for name in several if name not in listed]
+        several = words.get(item) if isinstance(item, str) else None
+        listed += [item] if several is None else [name for name in several if name not in (*listed, *chosen)]
     return listed
 
 

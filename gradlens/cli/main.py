@@ -7,6 +7,7 @@ import dataclasses
 import io
 import itertools
 import json
+import os
 import re
 import sys
 import typing
@@ -15,6 +16,7 @@ from typing import Any
 
 import tyro
 
+from gradlens import __version__
 from gradlens.core.fields import wanted
 from gradlens.core.names import unknown
 from gradlens.core.registry import command as commands
@@ -30,6 +32,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not words or words[0] in ("-h", "--help"):
             print(_overview())
             return 0
+        if words[0] == "--version":
+            print(f"gradlens {__version__}")
+            return 0
         if words[0] not in commands:
             raise UserError(unknown("command", words[0], commands))
         chosen = parse(commands[words[0]], words[0], words[1:])
@@ -38,6 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         result = chosen.run()
         if chosen.json:
             print(json.dumps(result, default=str))
+        # Not of the stream itself, which is None where it was closed.
+        print(end="", flush=True)
         return 0
     except UserError as error:
         print(f"gradlens: {error}", file=sys.stderr)
@@ -50,6 +57,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 75
     except SystemExit as leaving:
         return int(leaving.code or 0)
+    except OSError as error:
+        # A file's error has the file's name.
+        if error.filename is not None:
+            raise
+        _print_nothing_more()
+        print(f"gradlens: the output cannot be written: {error.strerror or error}", file=sys.stderr)
+        return 2
 
 
 def _print_anything() -> None:
@@ -59,13 +73,19 @@ def _print_anything() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+def _print_nothing_more() -> None:
+    """What is left in the buffer would fail again when Python flushes it at the end."""
+    with contextlib.suppress(OSError, AttributeError, io.UnsupportedOperation):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _overview() -> str:
     rows = [f"  {name:<10}{commands.claim(name)}" for name in commands]
     return "\n".join(
         [
             "gradlens: what the gradients of a classifier with respect to its natural input look like",
             "",
-            "usage: gradlens COMMAND …          gradlens COMMAND --help",
+            "usage: gradlens COMMAND …          gradlens COMMAND --help          gradlens --version",
             "",
             *rows,
         ]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from tyro.conf import Positional, UseAppendAction, arg
 
-from gradlens.core.files import check_checkpoint
+from gradlens.core.files import check_checkpoint, checkpoint_name, trained_in
 from gradlens.core.names import as_arguments, first_twice, parse_spec, split_specs
 from gradlens.core.text import is_name
 from gradlens.core.types import UserError
@@ -118,22 +118,33 @@ class ModelsOptions(ModelOptions):
     models: Path | None = None
     """A models.toml that names models with label, group, order and colour, beside the checkpoints."""
 
+    name: str | None = None
+    """What to call the checkpoints, one name each: natural,robust; default: their file's name, or their folder's."""
+
     def specs(self) -> list[tuple[str, Callable[[], Classifier]]]:
         """Where each model comes from, and how to load it: the manifest's first."""
         listed = [(entry.path, partial(self._from_manifest, entry)) for entry in self._entries()]
-        return [*listed, *((spec, partial(self.load, spec)) for spec in self.checkpoints)]
+        return [*listed, *((spec, partial(self.load, spec)) for spec, _ in self._named())]
 
     def chosen(self) -> dict[str, Callable[[], Classifier]]:
         """How to load each model, by its label: the manifest's first, each with every kind of weights."""
         kinds = split_specs(self.weights)
         found: list[tuple[str, Callable[[], Classifier]]] = []
         for entry in self._entries():
-            found.append((entry.label, partial(self._from_manifest, entry)))
-        for spec in self.checkpoints:
+            found.append((entry.key, partial(self._from_manifest, entry)))
+        for spec, name in self._named():
             for kind in kinds:
                 tail = _tail(kind) if len(kinds) > 1 else ""
-                found.append((f"{label_of(spec)}{tail}", partial(self._from_spec, spec, kind, tail)))
+                found.append((f"{name}{tail}", partial(self._from_spec, spec, kind, name, tail)))
         return check_labels(found)
+
+    def _named(self) -> list[tuple[str, str]]:
+        """The checkpoints with their names; of a folder of trainings the best of each."""
+        specs = [found for spec in self.checkpoints for found in [*map(str, trained_in(Path(spec)))] or [spec]]
+        names = self.name.split(",") if self.name else [label_of(spec) for spec in specs]
+        if len(names) != len(specs):
+            raise UserError(f"--name gives {len(names)} names for {len(specs)} checkpoints; give each one of its own")
+        return list(zip(specs, map(str.strip, names), strict=True))
 
     def _entries(self) -> list[Entry]:
         from gradlens.runs.manifest import read_manifest
@@ -147,13 +158,13 @@ class ModelsOptions(ModelOptions):
         model.card = dataclasses.replace(model.card, name=entry.label, display=entry.display)
         return model
 
-    def _from_spec(self, spec: str, weights: str, tail: str) -> Classifier:
+    def _from_spec(self, spec: str, weights: str, name: str, tail: str) -> Classifier:
         from gradlens.models.fresh import read_control
 
         model = dataclasses.replace(self, weights=weights).load(spec)
         # A control is called one already.
-        if tail and read_control(weights) is None:
-            model.card = dataclasses.replace(model.card, name=f"{model.card.name}{tail}")
+        tail = model.card.name.removeprefix(label_of(spec)) if read_control(weights) is not None else tail
+        model.card = dataclasses.replace(model.card, name=f"{name}{tail}")
         return model
 
 
@@ -165,7 +176,7 @@ def _tail(weights: str) -> str:
 def run_folders(labels: Sequence[str], out: Path | None, data: str) -> list[Path]:
     """A run folder for each model: ``out`` itself for one, ``out/LABEL`` for several."""
     if odd := next((label for label in labels if not is_name(label)), None):
-        raise UserError(f"a model is called '{odd}', which cannot be a folder's name; rename its file")
+        raise UserError(f"a model is called '{odd}', which cannot be a folder's name; give another: --name a")
     if out is None:
         return [Path("runs") / f"{label}-{data}" for label in labels]
     return [out] if len(labels) == 1 else [out / label for label in labels]
@@ -177,15 +188,16 @@ def check_labels(models: Sequence[tuple[str, Loader]]) -> dict[str, Loader]:
         raise UserError("no checkpoint given; give one or more files, timm:NAME, or --models models.toml")
     labels = [label for label, _ in models]
     if twice := first_twice(labels):
-        raise UserError(f"two checkpoints are called '{twice}'; rename one, or analyze them one at a time")
+        raise UserError(f"two checkpoints are called '{twice}'; give each a name: --name a,b")
     return dict(models)
 
 
 def label_of(checkpoint: str) -> str:
-    """A checkpoint's file name without its endings; a name without its prefix and parameters."""
+    """A checkpoint's name; one by name without its prefix and parameters."""
+    if ":" not in checkpoint:
+        return checkpoint_name(checkpoint)
     name = Path(checkpoint).name
-    last = next((part for part in reversed(name.split(":")) if "=" not in part), name)
-    return Path(last.removesuffix(".tar")).stem if ":" not in checkpoint else last
+    return next((part for part in reversed(name.split(":")) if "=" not in part), name)
 
 
 def _sides(text: str) -> int | tuple[int, ...]:

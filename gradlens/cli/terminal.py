@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Any
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from gradlens.core.names import exactly
 from gradlens.core.text import markup, one_line
 
 if TYPE_CHECKING:
     from gradlens.runs.record import Run
 
-WIDE = 100
+# Columns of a terminal: at least, of titles and meanings, and of a run.
+WIDE, READING, COLUMN = 100, 72, 14
 
 
 def say(text: object) -> None:
@@ -35,7 +38,8 @@ def print_runs(runs: Sequence[Run], folders: Sequence[Path]) -> None:
     table.add_column("", no_wrap=True)
     for run in runs:
         table.add_column(markup(run.label), justify="right", no_wrap=True)
-    wide = console.width >= WIDE
+    enough = max(WIDE, READING + COLUMN * len(runs))
+    wide = console.width >= enough
     # Three models of two digits each are wider than a terminal of 80 columns.
     digits = 2 if wide else 1
     if wide:
@@ -46,7 +50,7 @@ def print_runs(runs: Sequence[Run], folders: Sequence[Path]) -> None:
             table.add_row(STEP * row.depth * " " + markup(row.title), *(v.text(digits) for v in row.values), *meaning)
     console.print(table)
     if not wide:
-        console.print(f"[dim]how to read each number: widen the terminal to {WIDE} columns, or gradlens list analyzers")
+        console.print(f"[dim]how to read each number: widen the terminal to {enough} columns, or gradlens list NAME")
     _print_warnings(console, runs)
     for run, folder in zip(runs, folders, strict=True):
         console.print(f"[dim]{markup(run.label)}:[/dim] {markup(folder)}", soft_wrap=True, highlight=False)
@@ -82,3 +86,18 @@ def print_methods(listed: Mapping[str, Mapping[str, str]]) -> None:
         for name, claim in methods.items():
             table.add_row(f"[bold]{markup(name)}", markup(claim))
         console.print(table, "")
+
+
+def print_method(kind: str, name: str, parameters: Mapping[str, Any], text: str) -> None:
+    """A method with its parameters as it is asked for, their defaults, and its docstring as plain prose."""
+    console = Console()
+    # An axes can only be given in Python.
+    spelled = ",".join(f"{key}={_spelled(value)}" for key, value in parameters.items() if key != "ax")
+    console.print(f"[dim]{markup(kind.replace('_', ' '))}[/dim]  [bold]{markup(f'{name}:{spelled}'.rstrip(':'))}\n")
+    for paragraph in text.replace("``", "").split("\n\n"):
+        console.print(Text(one_line(paragraph)), end="\n\n")
+
+
+def _spelled(value: Any) -> str:
+    """As a parameter is written behind a name."""
+    return exactly(value) if isinstance(value, float) else str(value).lower() if value in (None, True, False) else value

@@ -5,12 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from gradlens.core.text import UNFIT
 from gradlens.core.types import UserError
+
+# What scripts call every checkpoint, and the folders that they put these in; and a training's folder for a seed.
+EVERY = re.compile(r"((model|checkpoint|pytorch)[_-])?(best|last|model|checkpoint|ckpt|weights)s?", re.IGNORECASE)
+DIGITS = re.compile(r"(\d+)")
+SEED = re.compile(r"s(eed)?[_-]?\d+", re.IGNORECASE)
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
@@ -26,6 +33,26 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
         raise UserError(f"cannot write {path}: {error.strerror or error}; choose another output") from None
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def checkpoint_name(path: str | Path) -> str:
+    """What a checkpoint is called: its file without endings, or its folder where the file is called as any is.
+
+    ``edge/best.pt`` is ``edge``, ``edge/s0/best.pt`` is ``edge-s0``.
+    """
+    file = Path(path)
+    name = file.name if file.is_dir() else Path(file.name.removesuffix(".tar")).stem
+    if not EVERY.fullmatch(name):
+        return name
+    folder = next((above for above in file.resolve().parents if not EVERY.fullmatch(above.name)), file)
+    parts = [folder.parent.name, folder.name] if SEED.fullmatch(folder.name) else [folder.name]
+    return UNFIT.sub("-", "-".join(filter(None, parts))) or name
+
+
+def trained_in(folder: Path) -> list[Path]:
+    """The best checkpoint of each training in a folder and below it, which may be a sweep's."""
+    found = folder.rglob("best.pt") if folder.is_dir() else ()
+    return sorted(found, key=lambda file: [int(part) if part.isdigit() else part for part in DIGITS.split(str(file))])
 
 
 def check_checkpoint(spec: str) -> None:

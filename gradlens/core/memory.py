@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,6 +11,11 @@ import torch
 from torch import Tensor
 
 from gradlens.core.types import Batch, UserError
+
+try:
+    import resource
+except ImportError:  # pragma: no cover - Windows
+    resource = None  # type: ignore[assignment]
 
 MEMINFO = Path("/proc/meminfo")
 # The limit of a container or of a batch system's job, and what counts against it though it could be dropped.
@@ -123,3 +129,14 @@ def within_memory(function: Callable[[Batch], Result], batch: Batch, size: int) 
 def is_out_of_memory(error: RuntimeError) -> bool:
     said = any(text in str(error) for text in ("out of memory", "can't allocate memory"))
     return said or isinstance(error, torch.OutOfMemoryError)
+
+
+def peak_bytes(device: torch.device) -> int | None:
+    """The most that this process has held so far, on the accelerator or in the machine; None where nobody says."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    if resource is None:  # pragma: no cover - Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # In bytes on macOS, in kilobytes elsewhere.
+    return peak if sys.platform == "darwin" else 1024 * peak

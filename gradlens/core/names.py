@@ -152,6 +152,12 @@ def as_number(text: str) -> float:
     return float(above) / float(below) if slash else float(text)
 
 
+def check_radius(eps: float, norm: str = "linf") -> None:
+    """Refuse what is no radius of an attack."""
+    if not 0 < eps <= (1 if norm == "linf" else math.inf):
+        raise UserError(f"eps is {eps:g}; wanted an attack's radius in pixels of [0, 1], such as 4/255")
+
+
 def snake_case(name: str) -> str:
     return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
 

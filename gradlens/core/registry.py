@@ -167,8 +167,14 @@ def typed_parameters(method: Callable, text: Mapping[str, str], what: str) -> di
     return values
 
 
+def parameters_of(method: Callable) -> dict[str, Any]:
+    """A method's parameters with their defaults, as it is asked for with others."""
+    given = inspect.signature(method).parameters.items()
+    return {name: p.default for name, p in given if p.default is not p.empty}
+
+
 def _check_known(method: Callable, given: Iterable[str], what: str) -> None:
-    known = [n for n, p in inspect.signature(method).parameters.items() if p.default is not p.empty]
+    known = parameters_of(method)
     for name in given:
         if name not in known:
             raise UserError(unknown(f"parameter of {what}", name, known))

@@ -39,6 +39,8 @@ LATEX = str.maketrans(
 # What a spreadsheet runs where a cell begins with it, also in the full width of Chinese and Japanese.
 FORMULA = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n]")
 LONGEST_NAME = 200
+# What some system takes in no name of a file.
+UNFIT = re.compile(r'[/\\:*?"<>|]')
 
 
 def visible(text: object) -> str:
@@ -92,7 +94,7 @@ def csv(frame: Any) -> str:
 
 def is_name(text: str) -> bool:
     """Whether it names one file or folder, right below where it is looked for, on every system."""
-    plain = one_line(text) == text and not set('/\\:*?"<>|') & set(text)
+    plain = one_line(text) == text and not UNFIT.search(text)
     return plain and text.strip(". ") == text.strip(" ") == text != "" and len(text.encode()) <= LONGEST_NAME
 
 

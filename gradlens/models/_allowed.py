@@ -7,11 +7,16 @@ read must not use them, whatever the installed version does with them; what the 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.modules.module import (
+    register_module_buffer_registration_hook,
+    register_module_parameter_registration_hook,
+)
 
 from gradlens.core.fields import Rule, checked, checked_table, short
 from gradlens.core.types import UserError
@@ -21,6 +26,8 @@ FETCHED = "cache cfg checkpoint config dir file filename folder hub path pretrai
 OPENS = frozenset(FETCHED.split(" "))
 # A text that means a path, an address or a module: relu, avg and layernorm2d have none of these.
 POINTS = re.compile(r"[/\\:~\x00]|\.\.|\.[A-Za-z]\w*$")
+# So many numbers more than twice its file's a network may have, 100 MB; and as many a tensor's layer weighs in Python.
+SPARE, LAYER = 25_000_000, 10_000
 # What describes an architecture is short, of few levels, and of numbers that no tensor exceeds by much.
 LONGEST, DEEPEST, LARGEST = 100, 4, 65_536
 MOST_CLASSES = 1_000_000
@@ -75,6 +82,33 @@ def check_arguments(name: str, given: Mapping[Any, Any], depth: int = 0) -> None
         else:
             continue
         raise UserError(f"the arguments of {name} hold {short(key)} = {short(value)}, {why}; give --arch instead")
+
+
+def check_size(path: object, make: Callable[[], object], state: Mapping[str, Tensor]) -> None:
+    """Refuse a network of more than twice what a file holds for it: small arguments together may build a huge one.
+
+    Each tensor is counted when a layer registers it, on the meta device, where it takes no memory; with it the few
+    kB that Python takes for its layer.
+    """
+    held, count = sum(v.numel() + LAYER for v in state.values()), 0
+    most = 2 * held + SPARE
+
+    def counted(module: object, name: str, tensor: Tensor | None) -> None:
+        nonlocal count
+        count += LAYER + (0 if tensor is None else tensor.numel())
+        if count > most:
+            raise OverflowError
+
+    hooks = [register_module_parameter_registration_hook(counted), register_module_buffer_registration_hook(counted)]
+    try:
+        # What else is wrong with the arguments the real network says.
+        with suppress(Exception), torch.device("meta"):
+            make()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if count > most:
+        raise UserError(f"{path}: its arguments make a network of many times the weights that it holds; give --arch")
 
 
 def check_tensors(path: object, state: Mapping[str, Tensor]) -> None:

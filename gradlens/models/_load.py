@@ -5,22 +5,26 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from gradlens.core.files import checkpoint_name
 from gradlens.core.names import unknown
 from gradlens.core.stated import Stated, by_default, by_file, by_user
 from gradlens.core.surroundings import undisturbed
 from gradlens.core.types import Preprocess, UserError
 from gradlens.models._activations import activation_names
-from gradlens.models._allowed import check_arch
+from gradlens.models._allowed import check_arch, check_size
 from gradlens.models._checkpoint import Checkpoint, read_checkpoint
 from gradlens.models._classifier import Classifier, ModelCard
 from gradlens.models._handed import by_channel, measurable
 from gradlens.models._opening import is_here
+from gradlens.models._proposals import fits, proposals
+from gradlens.models._proposals import shapes as tensor_shapes
 from gradlens.models._statements import (
     Asked,
     Chosen,
@@ -75,6 +79,14 @@ def load_model(
         *(spec, arch, weights, activation, mean, std, normalized, num_classes, trust_pickle),
         *(kwargs, parts_of(preprocess) or None),
     )
+    where = choose_device(device)
+    net, card = _network_and_card(asked)
+    return Classifier(net, card).eval().to(where)
+
+
+def _network_and_card(asked: Asked) -> tuple[nn.Module, ModelCard]:
+    """The network with its weights, and all that is settled about it."""
+    spec, weights, activation = asked.spec, asked.weights, asked.activation
     seed = read_control(weights)
     kind = "random" if seed is not None else weights
     if kind not in WEIGHTS and (isinstance(spec, nn.Module) or is_name(spec)):
@@ -83,13 +95,27 @@ def load_model(
     built = measurable(built, name)
     sites = swap_activations(built.net, activation) if activation else 0
     chosen = _choose(built.net, checkpoint, kind) if checkpoint else None
-    filled = _fill(built.net, chosen, str(spec)) if seed is None else _randomise(built, chosen, seed)
-    normalisation, said = normalisation_of(name, asked, built, checkpoint, chosen)
+    filled = _fill(built.net, chosen, asked) if seed is None else _randomise(built, chosen, seed)
     swapped = [f"{sites} activations swapped for {activation}"] if sites else []
+    card = _card(asked, kind, name, built, checkpoint, chosen, stated)
+    return built.net, replace(card, notes=(*built.notes, *swapped, *filled, *card.notes))
+
+
+def _card(
+    asked: Asked,
+    kind: str,
+    name: str,
+    built: Built,
+    checkpoint: Checkpoint | None,
+    chosen: Chosen | None,
+    stated: dict[str, Stated[Any]],
+) -> ModelCard:
+    """What the model says of itself, each part from the user, else the file, else the architecture."""
+    normalisation, said = normalisation_of(name, asked, built, checkpoint, chosen)
     normalisation = replace(normalisation, value=by_channel(normalisation.value, built.net))
     how, parts = preprocess_of(asked, built, checkpoint)
-    used = activation or "+".join(activation_names(built.net)) or None
-    classes = _count_classes(built.net) or num_classes
+    used = asked.activation or "+".join(activation_names(built.net)) or None
+    classes = _count_classes(built.net) or asked.num_classes
     stated |= {
         "weights": weights_of(kind, built, chosen),
         "activation": activation_of(asked, checkpoint, built, used),
@@ -100,9 +126,9 @@ def load_model(
     }
     if checkpoint and checkpoint.class_names:
         stated["class_names"] = by_file(checkpoint.class_names, checkpoint.where)
-    card = ModelCard(
+    return ModelCard(
         name=f"{name}-random" if kind == "random" else name,
-        spec=str(spec) if not isinstance(spec, nn.Module) else f"an nn.Module ({name})",
+        spec=str(asked.spec) if not isinstance(asked.spec, nn.Module) else f"an nn.Module ({name})",
         arch=built.arch,
         mean=normalisation.value.mean or (),
         std=normalisation.value.std or (),
@@ -112,11 +138,10 @@ def load_model(
         num_classes=classes,
         class_names=checkpoint.class_names if checkpoint else (),
         preprocess=how,
-        notes=(*built.notes, *swapped, *filled, *said),
+        notes=tuple(said),
         options=asked.options,
         stated={key: one for key, one in stated.items() if one.value is not None},
     )
-    return Classifier(built.net, card).eval().to(choose_device(device))
 
 
 def _built(asked: Asked, kind: str, seed: int | None) -> tuple[Built, Checkpoint | None, str, dict[str, Stated[Any]]]:
@@ -131,11 +156,11 @@ def _built(asked: Asked, kind: str, seed: int | None) -> tuple[Built, Checkpoint
         return _from_text(asked, kind)
 
 
-def _fill(net: nn.Module, chosen: Chosen | None, path: str) -> tuple[str, ...]:
+def _fill(net: nn.Module, chosen: Chosen | None, asked: Asked) -> tuple[str, ...]:
     """Load the weights of a file, if there is one."""
     if chosen is None:
         return ()
-    _load_strictly(net, chosen.form.state, path)
+    _load_strictly(net, chosen.form.state, str(asked.spec), "size" in (asked.preprocess or {}))
     return chosen.notes
 
 
@@ -174,8 +199,7 @@ def _from_text(asked: Asked, weights: str) -> tuple[Built, Checkpoint | None, st
     # The file's own activation is part of the architecture that its weights were trained with.
     if checkpoint.activation and checkpoint.activation != "+".join(activation_names(built.net)):
         swap_activations(built.net, checkpoint.activation)
-    path = Path(spec)
-    return built, checkpoint, path.name if path.is_dir() else Path(path.name.removesuffix(".tar")).stem, stated
+    return built, checkpoint, checkpoint_name(spec), stated
 
 
 def _network_of(checkpoint: Checkpoint, asked: Asked) -> tuple[Built, dict[str, Stated[Any]]]:
@@ -206,6 +230,8 @@ def _network_of(checkpoint: Checkpoint, asked: Asked) -> tuple[Built, dict[str, 
     size, path = size_of(asked, checkpoint), Path(checkpoint.path)
     if size and "img_size" in kwargs:
         kwargs["img_size"] = size.value
+    if file:
+        check_size(path, partial(build, name, kwargs, checkpoint.num_classes), state)
     classes = asked.num_classes or checkpoint.num_classes or classes_in(name, kwargs, state)
     to = For(size.value if size else None, path.name, checkpoint.sha256, tuple(state))
     built = build(name, kwargs, classes, to=to)
@@ -230,21 +256,24 @@ def _choose(net: nn.Module, checkpoint: Checkpoint, asked: str) -> Chosen:
     return Chosen(by, form, held.bare, tuple(notes))
 
 
-def _load_strictly(net: nn.Module, state: State, path: str) -> None:
+def _load_strictly(net: nn.Module, state: State, path: str, sized: bool) -> None:
     own = net.state_dict()
     missing, extra = [k for k in without_counters(own) if k not in state], [k for k in state if k not in own]
     shapes = [k for k in own if k in state and own[k].shape != state[k].shape]
     if shapes and not missing and not extra:
         k = shapes[0]
-        also = "the --img-size of its training" if "pos" in k else "--num-classes"
-        raise UserError(
-            f"{path}: '{k}' has shape {tuple(state[k].shape)}, the architecture wants {tuple(own[k].shape)}; "
-            f"give the right --arch or {also}"
+        said = f"{path}: '{k}' has shape {tuple(state[k].shape)}, the architecture wants {tuple(own[k].shape)}"
+        size = (
+            "leave out --img-size, which they were not trained for" if sized else "give the --img-size of its training"
         )
+        heads = fits(tensor_shapes(own), tensor_shapes(state))
+        classes = f"give --num-classes {state[k].shape[0]}, or leave it out"
+        other = "" if "pos" in k or heads else _fitting(state) or "give the --arch that it was trained with"
+        raise UserError(f"{said}; {other or (size if 'pos' in k else classes)}")
     if missing or extra:
         raise UserError(
             f"{path} does not fit the architecture: {len(missing)} keys missing{_first(missing)}, "
-            f"{len(extra)} unexpected{_first(extra)}; give the right --arch"
+            f"{len(extra)} unexpected{_first(extra)}; {_fitting(state) or _lacking(own, missing, extra)}"
         )
     coded = next((k for k, v in own.items() if v.is_floating_point() and not state[k].is_floating_point()), None)
     if coded is not None:
@@ -253,6 +282,18 @@ def _load_strictly(net: nn.Module, state: State, path: str) -> None:
         )
     # Old files do not count BatchNorm's updates, which no evaluation reads.
     net.load_state_dict({**own, **state})
+
+
+def _fitting(state: State) -> str:
+    """An architecture that the weights do fit, as the remedy."""
+    return "".join(f"they fit --arch {name}" for name in proposals(state, most=1, seconds=3))
+
+
+def _lacking(own: State, missing: list[str], extra: list[str]) -> str:
+    """Another architecture would not help where all but a few of the names are there."""
+    if len(missing) + len(extra) > len(own) / 5:
+        return "give the --arch that it was trained with"
+    return "save the whole model.state_dict() of that architecture, or give the --arch-kwargs of its training"
 
 
 def _first(keys: list[str]) -> str:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 import time
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Mapping
 from fnmatch import fnmatch
+from typing import Any
 
 import timm
 import torch
+import torchvision
 from torch import Tensor
 
 from gradlens.models._wrappings import without_counters
@@ -46,40 +51,67 @@ FAMILIES = {
 
 
 def proposals(state: Mapping[str, Tensor], most: int = 3, seconds: float = 6.0) -> list[str]:
-    """Names for ``--arch``, the likeliest first; the search ends after some names, or some seconds."""
-    until, wanted = time.monotonic() + seconds, _shapes(state)
-    found: list[str] = []
-    for name in _candidates(wanted):
-        if len(found) == most or time.monotonic() > until:
+    """Names for ``--arch``, the likeliest first.
+
+    The search ends after some names, some seconds, or where those that come are less like the ones that fitted.
+    """
+    until, wanted = time.monotonic() + seconds, shapes(state)
+    found: dict[str, int] = {}
+    for name, likeness in _candidates(wanted):
+        late = time.monotonic() > until or likeness < min(found.values(), default=likeness)
+        if len(found) == most or late:
             break
-        if _fits(_built(name), wanted):
-            found.append(name)
-    return found
+        if fits(_built(name), wanted):
+            found[name] = likeness
+    return list(found)
 
 
-def _candidates(wanted: Shapes) -> Iterator[str]:
-    """Of the families that a key tells; short names first, since these are the usual networks."""
-    yield from ZOO
+def _candidates(wanted: Shapes) -> list[tuple[str, int]]:
+    """Of the families that a key tells, with how many of the state's numbers stand in its maker's code.
+
+    Looking there takes a ten-thousandth of building what it makes. Of equals short names come first, which are the
+    usual networks.
+    """
     globs = next((globs for key, globs in FAMILIES.items() if key in wanted), ())
     known = [*timm.list_models(), *(f"torchvision:{name}" for name in torchvisions())]
     names = {name for name in known if any(fnmatch(name.rpartition(":")[2], glob) for glob in globs)}
-    yield from sorted(names, key=lambda name: (len(name.rpartition(":")[2]), name))
+    marks = _marks(wanted)
+    likeness = {name: len(marks & _constants(name)) for name in names}
+    ranked = sorted(names, key=lambda name: (-likeness[name], len(name.rpartition(":")[2]), name))
+    return [*((name, len(marks)) for name in ZOO), *((name, likeness[name]) for name in ranked)]
+
+
+def _marks(wanted: Shapes) -> set[Any]:
+    """What a maker is likely to be given: the blocks of the stages, ``(2, 2, 6, 2)``, or of all; the first width."""
+    blocks: Counter = Counter()
+    for key in wanted:
+        if place := re.match(r"(?:layers?|stages|features|blocks)\.?(\d+)\.(?:blocks\.)?(?:(\d+)\.)?", key):
+            blocks[int(place[1])] = max(blocks[int(place[1])], 1 + int(place[2] or 0))
+    depths = tuple(blocks[stage] for stage in sorted(blocks))
+    return {depths, len(depths), next((shape[0] for shape in wanted.values() if len(shape) == 4), None)}
+
+
+def _constants(name: str) -> set[Any]:
+    """The numbers and tuples that stand in a maker's code."""
+    source, _, bare = name.rpartition(":")
+    make = torchvision.models.get_model_builder(bare) if source else timm.model_entrypoint(bare)
+    return {one for one in inspect.unwrap(make).__code__.co_consts if isinstance(one, int | tuple)}
 
 
 def _built(name: str) -> Shapes:
     """A network's names and shapes, without memory for its weights; none where it cannot be built so."""
     try:
         with torch.device("meta"):
-            return _shapes(build(name, {}, None).net.state_dict())
+            return shapes(build(name, {}, None).net.state_dict())
     except Exception:
         return {}
 
 
-def _shapes(state: Mapping[str, Tensor]) -> Shapes:
+def shapes(state: Mapping[str, Tensor]) -> Shapes:
     return {key: tensor.shape for key, tensor in without_counters(state).items()}
 
 
-def _fits(own: Shapes, wanted: Shapes) -> bool:
+def fits(own: Shapes, wanted: Shapes) -> bool:
     """The same names and shapes, but for the number of classes, which is the number of rows of the head."""
     if own.keys() != wanted.keys():
         return False

@@ -131,7 +131,9 @@ def _timm(name: str, kwargs: dict[str, Any], pretrained: bool, to: For) -> Built
         with at_once():
             return _with_data_config(_adapted(partial(timm.create_model, name, pretrained=True), to, **kwargs), name)
     except TypeError as error:
-        raise UserError(f"cannot build {name} with {kwargs} ({error}); give the right --arch") from error
+        raise UserError(
+            f"cannot build {name} with {kwargs} ({error}); give other --arch-kwargs, or another --arch"
+        ) from error
     except Exception as error:
         raise UserError(
             f"timm could not fetch the weights of {name} ({type(error).__name__}); give a checkpoint with "
@@ -175,7 +177,7 @@ def _torchvision(name: str, kwargs: dict[str, Any], pretrained: bool, to: For) -
     try:
         net = _adapted(make, to, **_with_inception(name, kwargs, to))
     except (TypeError, AttributeError) as error:
-        raise UserError(f"cannot build torchvision:{name} with {kwargs} ({error}); give the right --arch") from error
+        raise UserError(f"cannot build torchvision:{name} with {kwargs} ({error}); give other --arch-kwargs") from error
     except (OSError, RuntimeError, ValueError) as error:
         raise UserError(
             f"torchvision could not give {name} with its weights ({error}); give a checkpoint with "
@@ -284,7 +286,8 @@ def _construct(name: str, make: Callable[..., nn.Module], *args: Any, **kwargs: 
         raise
     except Exception as error:  # a constructor may raise anything of a wrong argument
         said = next(iter(str(error).splitlines()), "") or type(error).__name__
-        raise UserError(f"cannot build {name} with {kwargs} ({said}); give the right --arch") from error
+        remedy = "give other --arch-kwargs, or another --arch" if kwargs else "give another --arch"
+        raise UserError(f"cannot build {name} with {kwargs} ({said}); {remedy}") from error
 
 
 def _call(spec: str, kwargs: dict[str, Any]) -> nn.Module:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 
 from gradlens.core.names import unknown
 from gradlens.core.surroundings import undisturbed
@@ -29,6 +30,37 @@ def measuring(model: nn.Module) -> Iterator[None]:
             module.training = mode
         for parameter, flag in flags:
             parameter.requires_grad_(flag)
+
+
+@contextmanager
+def untouched(model: nn.Module) -> Iterator[None]:
+    """Forward passes that leave random numbers and BatchNorm's running statistics as they were."""
+    tracking = [m for m in model.modules() if isinstance(m, _NormBase) and m.training and m.track_running_stats]
+    random = random_states(model)
+    try:
+        for module in tracking:
+            module.track_running_stats = False
+        yield
+    finally:
+        for module in tracking:
+            module.track_running_stats = True
+        set_random_states(random)
+
+
+def random_states(model: nn.Module) -> dict[torch.device, Tensor]:
+    """Of the CPU, which dropout of a few kinds draws from everywhere, and of the model's device."""
+    states = {torch.device("cpu"): torch.get_rng_state()}
+    others = {p.device for p in model.parameters()} - {*states}
+    return states | {device: torch.get_device_module(device).get_rng_state(device) for device in others}
+
+
+def set_random_states(states: dict[torch.device, Tensor]) -> None:
+    """Those that ``random_states`` gave."""
+    for device, state in states.items():
+        if device.type == "cpu":
+            torch.set_rng_state(state)
+        else:
+            torch.get_device_module(device).set_rng_state(state, device)
 
 
 class UnitHooks:

@@ -17,7 +17,7 @@ from gradlens.core.registry import figure as figures
 from gradlens.core.table import Table
 from gradlens.core.types import UserError
 from gradlens.plotting.panels import without_note
-from gradlens.plotting.style import FONT_SIZE, display_of, dressed, paper_style
+from gradlens.plotting.style import FONT_SIZE, as_written, display_of, dressed, paper_style
 from gradlens.runs.history import History, check_kind
 from gradlens.runs.record import Run
 
@@ -61,6 +61,7 @@ def draw(
         figure = drawn.get_figure(root=True) if isinstance(drawn, Axes) else drawn
         if not isinstance(figure, Figure):
             raise UserError(f"figure '{name}' returned a {type(drawn).__name__}; wanted a matplotlib Figure or Axes")
+        as_written(figure if ax is None else ax)
         if ax is None and not note:
             without_note(figure)
     if height is not None:

@@ -90,13 +90,18 @@ def gradient_norm_distribution(
     if by not in ("all", "correct"):
         raise UserError(f"unknown grouping by '{by}'; there are: all, correct")
     need_columns(runs, [column, "correct"] if by == "correct" else [column], "sample_asymmetry")
+    return distribution(runs, ax, column, by, f"{NORMS.get(column, column)} of the loss gradient {UNIT}")
+
+
+def distribution(runs: Sequence[Run], ax: Axes | None, column: str, by: str, label: str) -> Figure | Axes:
+    """That of any positive column, as ``gradient_norm_distribution`` draws it; label: of its axis."""
     groups = groups_of(runs, column, by)
-    scale, norm = scale_of(groups, column), NORMS.get(column, column)
+    scale = scale_of(groups, column)
     if ax is None and len(groups) > MOST_IN_ONE:
-        return _a_panel_a_run(runs, groups, scale, norm)
+        return _a_panel_a_run(runs, groups, scale, label.replace(" of the loss gradient", ""))
     drawn, ax = one_panel(ax, rest=0.13 * (len(groups) - 1) * enlarged())
     draw_groups(ax, groups, scale)
-    ax.set(xlabel=fitted(f"{norm} of the loss gradient {UNIT}", cell_width(ax) - 0.2), ylabel=SHARE)
+    ax.set(xlabel=fitted(label, cell_width(ax) - 0.2), ylabel=SHARE)
     handles = ax.get_legend_handles_labels()[0]
     room = cell_width(ax) * CHARACTERS / enlarged() - 12
     texts = [_broken(f"{group.name}: ", group.said, room) for group in groups]
@@ -189,7 +194,7 @@ def _histogram(ax: Axes, group: Group, decades: NDArray, label: str, **look: Any
         record(ax, "bin", label, x=middles, y=heights, low=10 ** decades[:-1], high=10 ** decades[1:])
 
 
-def _a_panel_a_run(runs: Sequence[Run], groups: Sequence[Group], scale: Scale, norm: str) -> Figure | Axes:
+def _a_panel_a_run(runs: Sequence[Run], groups: Sequence[Group], scale: Scale, label: str) -> Figure | Axes:
     drawn, axes = a_panel_each(runs, height=1.1 + 0.1 * (len(groups) // len(runs)))
     for ax, run in zip(axes, runs, strict=True):
         own = [group for group in groups if group.run == run.label]
@@ -197,7 +202,7 @@ def _a_panel_a_run(runs: Sequence[Run], groups: Sequence[Group], scale: Scale, n
         said = "\n".join(f"{group.part}: {group.said}".removeprefix(": ") for group in own)
         ax.set_title(run.label, pad=4 + 8 * len(own) * enlarged())
         ax.text(0.5, 1.03, said, transform=ax.transAxes, ha="center", va="bottom", fontsize=points(6.5))
-    outer_labels(axes, f"{norm} {UNIT}", SHARE)
+    outer_labels(axes, label, SHARE)
     styles = "; solid: correct, dashed: wrong" if any(group.part for group in groups) else ""
     footnote(drawn, f"gray: the other models{styles}; {note_of(groups, scale)}", runs)
     return drawn or axes[0]
@@ -212,7 +217,7 @@ def note_of(groups: Sequence[Group], scale: Scale) -> str:
     said += [f"no interval of a single image: {', '.join(single)}"] if single else []
     said += [f"no interval drawn where it reaches below 0: {', '.join(wide)}"] if wide else []
     gone = [f"{group.run} {group.part}".strip() + f" {group.left_out:,}" for group in groups if group.left_out]
-    said += [f"images without a positive, finite gradient left out: {', '.join(gone)}"] if gone else []
+    said += [f"images without a positive, finite value left out: {', '.join(gone)}"] if gone else []
     return "; ".join(said)
 
 

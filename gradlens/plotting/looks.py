@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from gradlens.plotting.panels import footnote, record, short
 from gradlens.plotting.pictures import LARGEST_CELL, SCALE, SMALLEST_CELL, corner, heading, in_gray, picture
-from gradlens.plotting.style import CHANNELS, MUTED, enlarged, points
+from gradlens.plotting.style import CHANNELS, MUTED, as_written, enlarged, points
 
 # Inches of the two lines above a picture and of the bars below a gradient; the least share that is written inside.
 HEADING, BARS, WRITTEN = 0.32, 0.3, 0.2
@@ -68,6 +68,7 @@ def draw_look(rows: Sequence[Row]) -> Figure:
         _draw_row(row, block[::2].flatten().tolist(), block[1::2].flatten().tolist())
     alike = all(row.alike for row in rows)
     footnote(figure, "; ".join([SCALE, NOTE, *([] if alike else [OTHERS])]))
+    as_written(figure)
     return figure
 
 

@@ -100,17 +100,18 @@ def fitted(label: str, inches: float) -> str:
     return label if len(label) * enlarged() <= CHARACTERS * inches else label.replace(" (", "\n(")
 
 
-def few_ticks(ax: Axes) -> None:
+def few_ticks(ax: Axes, along: str = "x") -> None:
     """Below two decades, where a logarithmic axis labels one tick or writes its minor ones over each other."""
-    low, high = ax.get_xlim()
+    axis, limits = getattr(ax, f"{along}axis"), getattr(ax, f"set_{along}lim")
+    low, high = getattr(ax, f"get_{along}lim")()
     if high < 100 * low:
         # In a narrow panel 1 2 5 10 20 50 would run into each other.
         steps = (1, 2, 5) if high < 10 * low or cell_width(ax) > 2 * enlarged() else (1, 3)
         locator = LogLocator(subs=steps) if high > 4 * low else MaxNLocator(3, steps=[1, 2, 5, 10])
         ticks = [tick for tick in locator.tick_values(low, high) if low <= tick <= high]
-        ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-        ax.xaxis.set_minor_locator(NullLocator())
-        ax.set_xlim(low, high)
+        axis.set_ticks(ticks, [f"{tick:g}" for tick in ticks])
+        axis.set_minor_locator(NullLocator())
+        limits(low, high)
 
 
 def is_wide() -> bool:

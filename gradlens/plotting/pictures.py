@@ -19,7 +19,7 @@ from gradlens.core.notebook import displayable
 from gradlens.core.numbers import number
 from gradlens.core.types import UserError
 from gradlens.plotting.panels import CHARACTERS, cell_width, footnote, new_figure, record
-from gradlens.plotting.style import enlarged, paper_style, points
+from gradlens.plotting.style import as_written, enlarged, paper_style, points
 from gradlens.runs.record import Run
 
 # Sides of a gallery's pictures, in inches.
@@ -206,6 +206,7 @@ def strip(run: Run, images: int, column: str | None = None) -> Figure:
             corner(pair[0], f"{row['index']}")
             show(pair[1], in_gray(gradient), f"{shown} {number(row[shown])}")
         footnote(drawn, f"{run.label}; in the corner the index; {SCALE}")
+        as_written(drawn)
     return displayable(drawn)
 
 

@@ -10,6 +10,11 @@ from typing import Any, NamedTuple
 import matplotlib as mpl
 import matplotlib.style
 from cycler import cycler
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis, Tick
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.ticker import LogFormatter
 
 from gradlens.core.fields import checked
 from gradlens.core.names import unknown
@@ -129,6 +134,15 @@ def looks(runs: Sequence[Run] | Sequence[History]) -> list[Look]:
         marker = shown[label].get("marker") or MARKERS[slot % len(MARKERS)]
         found[label] = Look(color, marker, style)
     return [found[run.label] for run in runs]
+
+
+def as_written(drawn: Figure | Axes) -> None:
+    """Show each text of a figure as its characters: a name with two $ is no formula. Log axes write their own ones."""
+    logarithmic = [axis for axis in drawn.findobj(Axis) if isinstance(axis.get_major_formatter(), LogFormatter)]
+    formulas = {id(text) for axis in logarithmic for tick in axis.findobj(Tick) for text in tick.findobj(Text)}
+    for text in drawn.findobj(Text):
+        if id(text) not in formulas:
+            text.set_parse_math(False)
 
 
 def remember(labels: Iterable[str]) -> None:

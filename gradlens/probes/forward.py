@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from gradlens.core.seeds import image_uniform
 from gradlens.core.surroundings import undisturbed
 from gradlens.core.types import Batch, UserError
-from gradlens.models.watching import UnitHooks, measuring
+from gradlens.models.watching import UnitHooks, measuring, random_states, set_random_states, untouched
 from gradlens.probes.objectives import evaluate
 from gradlens.probes.objectives.logits import error_mass, loss, margin
 
@@ -34,6 +34,8 @@ class Forward:
         self._units: dict[str, Tensor] | None = None
         self._ran = model
         self._rectified: dict[str, Tensor] = {}
+        self._first: Forward | None = None
+        self._random: dict[torch.device, Tensor] = {}
 
     @cached_property
     def image(self) -> Images:
@@ -55,6 +57,13 @@ class Forward:
             network = self.network
             if self.mode == "value":
                 stack.enter_context(measuring(network))
+            elif self._first is not None:
+                # Of a network in training the same one: the same units dropped, and statistics that hear of one batch.
+                _ = self._first.logits
+                stack.enter_context(untouched(network))
+                set_random_states(self._first._random)
+            else:
+                self._random = random_states(network)
             hooks = stack.enter_context(UnitHooks(network, self.needs))
             stack.enter_context(torch.enable_grad())
             logits = network(self.image)

@@ -34,7 +34,7 @@ class Hessian:
     """``H_b = ∂² objective_b / ∂ image_b²`` of each image of a probe, in units of ``scale`` ``(B,)``.
 
     As a gradient's, a confident image's Hessian would underflow, so the objective's derivative by the logits
-    is formed in float64 and scaled before the network is differentiated through.
+    is formed in float64 and scaled before the network is differentiated through. ``value``: the objective ``(B,)``.
     """
 
     def __init__(self, probe: Probe, of: str = "loss"):
@@ -43,7 +43,9 @@ class Hessian:
         with measuring(probe.network), sdpa_kernel(SDPBackend.MATH):
             self._network, self._logits = probe.network, probe.network(self._image)
             exact = self._logits.double()
-            (cotangent,) = grad(probe._value(of, exact).sum(), exact, create_graph=True)
+            value = probe._value(of, exact)
+            self.value = value.detach()
+            (cotangent,) = grad(value.sum(), exact, create_graph=True)
             size = cotangent.detach().abs().amax(1)
             self.scale = torch.where(size > 0, size, 1.0)
             self._gradient = self._pulled(cotangent / self.scale[:, None])

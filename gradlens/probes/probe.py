@@ -103,7 +103,9 @@ class Probe(Forward):
         outline = self.batch.outline
         if outline is not None and outline.shape[2:] != image.shape[2:]:
             outline = None
-        return self._look_at(Batch(image.detach(), self.target, self.batch.index, outline))
+        look = self._look_at(Batch(image.detach(), self.target, self.batch.index, outline))
+        look._first = self._first or self
+        return look
 
     def with_map(self, values: Images, of: str = "loss") -> Probe:
         """The same look with another map, ``(B, C, H, W)``, in the place of a gradient: what analyzers then measure.

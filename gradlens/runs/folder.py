@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -47,11 +49,42 @@ def write_run(
     return out
 
 
+# Where a run that is to take a finished one's place is written first.
+STAGED = "rewritten"
+
+
+def rewrite_run(folder: Path, *parts: Any) -> None:
+    """Put another run in a finished one's place: one of them is there whole whenever the process is killed.
+
+    parts: as of ``write_run``. The new run is one from the moment at which its own run.json is written, and is
+    read from there until all of it lies where the old one lay.
+    """
+    write_run(folder / STAGED, *parts)
+    settle(folder)
+
+
+def settle(folder: Path) -> None:
+    """Finish a rewriting that was begun, or forget one that was not written whole."""
+    staged = folder / STAGED
+    if (staged / "run.json").exists():
+        for name in (*GUARDED, "run.json"):
+            content = (staged / name).read_bytes()
+            write_atomically(folder / name, partial(_write_bytes, content))
+        (staged / "run.json").unlink()
+    shutil.rmtree(staged, ignore_errors=True)
+
+
+def _write_bytes(content: bytes, stream: BinaryIO) -> None:
+    stream.write(content)
+
+
 def read_run(folder: Path, allow_edited: bool = False) -> dict[str, Any]:
     """The parts of a complete and unchanged run, by their names in ``Run``; raises UserError for another.
 
     allow_edited: read one whose files were changed all the same, and say so.
     """
+    if (folder / STAGED / "run.json").exists():
+        folder = folder / STAGED
     if not (folder / "run.json").exists():
         state = "is an unfinished run; go on with --resume" if (folder / "parts").exists() else "holds no run"
         raise UserError(f"{folder} {state}" + ("" if "unfinished" in state else "; give the folder of an analysis"))

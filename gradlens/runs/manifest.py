@@ -1,6 +1,7 @@
 """``models.toml``: the models of a study, so that each keeps one name, order and colour everywhere.
 
-[natural]                      # the label
+[natural]                      # what it is called, and its folder below -o
+label = "natural, 90 epochs"   # what figures and tables call it, where that is something else
 path = "natural.pth.tar"       # below this file, or timm:NAME, …
 arch = "resnet50"              # and arch_kwargs, weights, activation, mean, std, normalized, num_classes,
                                # img_size, crop_pct, interpolation
@@ -41,6 +42,7 @@ def is_marker(text: str) -> bool:
 MOST_CLASSES = 1_000_000
 # What else must hold of a value than its type.
 RULES = {
+    "label": Rule(lambda label: bool(label.strip()), "a name to show"),
     "num_classes": Rule(lambda number: 0 < number <= MOST_CLASSES, "a number of classes, at least 1"),
     "std": Rule(lambda std: min(std, default=0) > 0, "a positive number a channel"),
     "published_top1": PERCENT,
@@ -56,6 +58,7 @@ PREPROCESSING = {"img_size": "size", "crop_pct": "crop_pct", "interpolation": "i
 class Entry:
     """One model of a manifest: how to load it, and how to show it."""
 
+    key: str
     label: str
     path: str
     arch: str | None = None
@@ -97,39 +100,39 @@ def read_manifest(path: str | Path) -> list[Entry]:
     """The entries in their stated order, else in the file's; raises UserError for what does not fit."""
     file = Path(path)
     tables = read_toml(file, "a TOML file with a table a model")
-    entries = [_entry(file, label, table) for label, table in tables.items()]
+    entries = [_entry(file, key, table) for key, table in tables.items()]
     if not entries:
         raise UserError(f"{file} names no model; write a table such as [natural] with path = …")
     return sorted(entries, key=lambda e: len(entries) if e.order is None else e.order)
 
 
 def as_manifest(runs: Sequence[Run], entries: Sequence[Entry]) -> list[Run]:
-    """Runs in the order of the manifest, shown as it says; refuses a run that it does not name."""
-    by_label = {entry.label: entry for entry in entries}
+    """Runs in the order of the manifest, called and shown as it says; refuses a run that it does not name."""
+    named = {name: entry for entry in entries for name in (entry.key, entry.label)}
     for run in runs:
-        if run.label not in by_label:
-            raise UserError(unknown("model of the manifest", run.label, by_label))
-    shown = [run.displayed(**by_label[run.label].display) for run in runs]
-    return sorted(shown, key=lambda run: list(by_label).index(run.label))
+        if run.label not in named:
+            raise UserError(unknown("model of the manifest", run.label, named))
+    found = sorted((entries.index(named[run.label]), place) for place, run in enumerate(runs))
+    return [runs[place].named(entries[k].label).displayed(**entries[k].display) for k, place in found]
 
 
-def _entry(file: Path, label: str, table: Any) -> Entry:
+def _entry(file: Path, key: str, table: Any) -> Entry:
     kinds = typing.get_type_hints(Entry)
-    known = [name for name in kinds if name != "label"]
-    if not is_name(label):
-        raise UserError(f"{file}: the label '{label}' cannot be a folder's name, which it is below -o; rename it")
+    known = [name for name in kinds if name != "key"]
+    if not is_name(key):
+        raise UserError(f"{file}: '{key}' cannot be a folder's name, which it is below -o; rename it, and give a label")
     if not isinstance(table, dict):
-        raise UserError(f"{file}: '{label}' stands outside a table; write it below [LABEL]")
-    stray = next((key for key in table if key not in known), None)
+        raise UserError(f"{file}: '{key}' stands outside a table; write it below [NAME]")
+    source = f"{file}, [{key}]"
+    stray = next((word for word in table if word not in known), None)
     if stray:
-        raise UserError(f"{file}, [{label}]: {unknown('key', stray, known)}")
+        raise UserError(f"{source}: {unknown('key', stray, known)}")
     if "path" not in table:
-        raise UserError(f"{file}, [{label}]: no path; give path = 'ckpt.pt' or 'timm:NAME'")
-    source = f"{file}, [{label}]"
+        raise UserError(f"{source}: no path; give path = 'ckpt.pt' or 'timm:NAME'")
     values = checked_table(source, table, kinds, RULES)
     try:
         local = file.parent / values["path"]
         path = str(local) if local.exists() else values["path"]
     except (OSError, ValueError):  # too long, or with a NUL
         raise UserError(f"{source}: path = {short(values['path'])} is none; give path = 'ckpt.pt'") from None
-    return Entry(label=label, **{**values, "path": path})
+    return Entry(key=key, **{"label": key, **values, "path": path})

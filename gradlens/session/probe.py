@@ -19,7 +19,7 @@ from gradlens.models import Classifier
 from gradlens.plotting import paper_style
 from gradlens.plotting.panels import footnote
 from gradlens.plotting.pictures import FOOT, HEADING, LETTERS, PAGE, PANEL, SCALE, in_gray, show
-from gradlens.plotting.style import MUTED
+from gradlens.plotting.style import MUTED, as_written
 from gradlens.probes import opening
 from gradlens.probes import probe as plain
 from gradlens.probes.soundness import quickest
@@ -113,6 +113,7 @@ def look_at(probe: plain.Probe, of: str = "loss", edges: str = "canny", images: 
             row[2].spines[:].set(visible=True, color=MUTED)
         left = len(probe.batch) - len(pixels)
         footnote(drawn, SCALE + (f"; {left:,} more images" if left > 0 else ""))
+        as_written(drawn)
     return displayable(drawn)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,6 +34,16 @@ class Run(record.Run):
     def of(cls, run: record.Run) -> Run:
         """The same run with what a session adds."""
         return cls(**{f.name: getattr(run, f.name) for f in fields(run)})
+
+    @classmethod
+    def add(cls, folder: str | Path, analyzers: Any, objective: str | Sequence[str] = "loss") -> Run:
+        """Measure more of a finished run in a folder: its own images, model, precision and seed; the whole run.
+
+        analyzers, objective: as in ``analyze``. The folder is rewritten so that it is whole at any moment.
+        """
+        from gradlens.analysis.adding import add
+
+        return cls.of(add(folder, analyzers, objective))
 
     def probe(self, index: int | Sequence[int]) -> Probe:
         """Look again at one image by its ``index``, or at several; reloads model and data where needed."""

@@ -170,3 +170,55 @@ class Moments(_Sums):
         with np.errstate(invalid="ignore", divide="ignore"):
             deviation = np.maximum(self.UNITS @ self._arrays["squares"] - self.count * self.mean**2, 0)
             return np.sqrt(np.where(self.count > 1, deviation / (self.count - 1) / self.count, np.nan))
+
+
+class Covariance(_Sums):
+    """Sums of ``(B, U)`` values and of their products, for a covariance over more images than memory holds.
+
+    scale ``(U,)`` is a typical magnitude of each column. Values are rounded to ``scale · 2⁻¹⁶``, which adds
+    1e-11 of the squared scale to a variance: what is smaller is not told from nothing.
+    """
+
+    FRACTION_BITS = 16
+    # Integers below 2²², whose products' sums over so many rows a float64 holds exactly.
+    LARGEST, ROWS = 2.0**22, 512
+
+    def __init__(self, scale: NDArray[np.float64]):
+        units = len(scale)
+        super().__init__(
+            count=np.zeros(1, np.int64),
+            beyond=np.zeros(1, np.int64),
+            total=np.zeros(units, np.int64),
+            products=np.zeros((units, units), np.int64),
+        )
+        self.unit = np.exp2(np.ceil(np.log2(np.maximum(scale, 1e-30))) - self.FRACTION_BITS)
+
+    def update(self, values: NDArray) -> None:
+        """Add ``values (B, U)``; rows that are not finite, or 64 times the scale, are left out and counted."""
+        for start in range(0, len(values), self.ROWS):
+            whole = np.rint(values[start : start + self.ROWS].astype(np.float64) / self.unit)
+            # Not so for NaN either.
+            within = (np.abs(whole) < self.LARGEST).all(1)
+            rows = whole[within]
+            self._arrays["count"] += len(rows)
+            self._arrays["beyond"] += len(whole) - len(rows)
+            self._arrays["total"] += rows.sum(0).astype(np.int64)
+            self._arrays["products"] += (rows.T @ rows).astype(np.int64)
+
+    @property
+    def count(self) -> int:
+        """Images that were added."""
+        return int(self._arrays["count"][0])
+
+    @property
+    def beyond(self) -> int:
+        """Images that were left out."""
+        return int(self._arrays["beyond"][0])
+
+    @property
+    def covariance(self) -> NDArray[np.float64]:
+        """``(U, U)``, of one degree of freedom less than images; NaN below two."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            total = self._arrays["total"] * self.unit
+            products = self._arrays["products"] * np.outer(self.unit, self.unit)
+            return (products - np.outer(total, total) / self.count) / np.float64(self.count - 1)

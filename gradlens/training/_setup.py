@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import nn
 
 from gradlens.core.files import make_folder, write_atomically
 from gradlens.core.processes import rank
@@ -71,7 +72,24 @@ def open_model(config: TrainConfig, data: Data) -> Classifier:
     if found != classes:
         raise UserError(f"{config.init or config.arch} gives {found} classes, {data.name} has {classes}; give another")
     model.card = dataclasses.replace(model.card, preprocess=how, num_classes=classes, class_names=data.class_names)
+    if config.dropout:
+        _drop_features(model, config.dropout, classes)
     return model
+
+
+def _drop_features(model: Classifier, probability: float, classes: int) -> None:
+    """Dropout before the last linear layer, as a hook, so that the weights keep their names."""
+    heads = [m for m in model.modules() if isinstance(m, nn.Linear) and m.out_features == classes]
+    if not heads:
+        raise UserError(
+            f"{model.card.name} has no linear layer of {classes} outputs to drop features before; leave out "
+            "--dropout, or give the architecture's own, such as --arch-kwargs drop_rate=.2"
+        )
+
+    def drop(layer: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        return (nn.functional.dropout(inputs[0], probability, layer.training), *inputs[1:])
+
+    heads[-1].register_forward_pre_hook(drop)
 
 
 def _classes(model: Classifier, sides: tuple[int, int]) -> int:

@@ -73,6 +73,8 @@ class TrainConfig:
     """Largest norm of the whole gradient."""
     ema: float | None = None
     """Decay of a moving average of the weights, which is then what is evaluated: 0.9998"""
+    dropout: float = 0.0
+    """Probability that a feature is dropped before the last layer; blocks' own are arguments of the architecture."""
     bn: str = "train"
     """train; eval: the network in evaluation mode, so BatchNorm's statistics stay and dropout is off; eval_after:5."""
     method: str = "natural"
@@ -131,6 +133,7 @@ class TrainConfig:
         for name in ("flip", "random_erasing", "label_smoothing"):
             _check(0 <= getattr(self, name) <= 1, name, getattr(self, name), "a share from 0 to 1")
         _check(0 <= self.radius <= 1, "eval_eps", self.eval_eps, "a radius in pixels of [0, 1], such as 4/255")
+        _check(0 <= self.dropout < 1, "dropout", self.dropout, "a probability from 0 to below 1")
         mixes = self.mixup > 0 or self.cutmix > 0
         _check(not (mixes and self.batch_size % 2), "batch_size", self.batch_size, "an even one for mixup and cutmix")
         _check(self.eval_mode_from >= 0, "bn", self.bn, "train, eval or eval_after:5")

@@ -78,3 +78,18 @@ def test_a_checkpoint_that_changed_since_is_noticed(from_file, tmp_path):
     (tmp_path / "run" / "run.json").write_text(json.dumps(found))
     with refused("own.pt", "other weights", "run.model"):
         Run.load(tmp_path / "run", allow_edited=True).probe(0)
+
+
+def test_a_run_finds_its_checkpoint_from_another_folder(from_file, tmp_path, monkeypatch):
+    origin, _ = from_file
+    home, elsewhere = tmp_path / "home", tmp_path / "elsewhere"
+    home.mkdir()
+    elsewhere.mkdir()
+    shutil.copy(origin / "own.pt", home / "own.pt")
+    # Another checkpoint of that name, which is not the one that was measured.
+    save_checkpoint(elsewhere / "own.pt", classifier(seed=1).net.state_dict(), arch="digits_cnn", mean=MEAN, std=STD)
+    monkeypatch.chdir(home)
+    run = measure("own.pt", out="run")
+    monkeypatch.chdir(elsewhere)
+    again = Run.load(home / "run").probe(int(run.samples["index"][3]))
+    assert float(again.loss) == pytest.approx(run.samples["loss"][3], rel=1e-5)

@@ -20,6 +20,9 @@ def test_the_words_for_several_stand_beside_others():
     assert [name_of(a) for a in choose_analyzers(["gallery", "standard"])] == ["gallery", *standard]
     full = [name_of(a) for a in choose_analyzers("full")]
     assert sorted(name_of(a) for a in choose_analyzers("standard,full")) == sorted(full)
+    assert [Name.parse(name).stem for name in full] == list(analyzers)
+    last = choose_analyzers(["standard", standard[0]])
+    assert sorted(name_of(a) for a in last) == sorted(standard)
 
 
 CHANGED = {

@@ -1,6 +1,7 @@
 """Flags that commands share: plugins, manifests, and where they stand."""
 
 import json
+import shutil
 
 from commands import run
 
@@ -66,3 +67,21 @@ def test_a_manifest_orders_and_colours_a_figure_and_is_explained(place, capsys):
     assert "'good'" in capsys.readouterr().err
     assert run(place, "info --models models.toml") == 0
     assert capsys.readouterr().out.count("digits_cnn") >= 2
+
+
+def test_trainings_are_analyzed_together_under_their_names(place, capsys):
+    for name in ("lr=0.1/s0", "lr=0.1/s1", "other"):
+        (place / "sweep" / name).mkdir(parents=True, exist_ok=True)
+        shutil.copy(place / "good.pt", place / "sweep" / name / "best.pt")
+    line = "analyze sweep/lr=0.1 sweep/other/best.pt --data digits --limit 20 --analyzers sample_asymmetry --json"
+    assert run(place, f"{line} -o together") == 0
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])["runs"]
+    names = ["lr=0.1-s0", "lr=0.1-s1", "other"]
+    assert [(r["model"], r["folder"]) for r in result] == [(name, f"together/{name}") for name in names]
+    assert run(place, f"{line} -o named --name one,two,three --weights auto,random") == 0
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])["runs"]
+    assert [r["model"] for r in result] == [
+        f"{n}-{kind}" for n in ("one", "two", "three") for kind in ("auto", "random")
+    ]
+    assert run(place, f"{line} --name one,two") == 2
+    assert "2 names for 3 checkpoints" in capsys.readouterr().err

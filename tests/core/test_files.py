@@ -3,7 +3,7 @@
 import pytest
 from refusals import refused
 
-from gradlens.core.files import check_checkpoint, make_folder, write_atomically
+from gradlens.core.files import check_checkpoint, checkpoint_name, make_folder, trained_in, write_atomically
 
 
 def test_a_file_is_there_whole_or_as_it_was(tmp_path):
@@ -36,3 +36,31 @@ def test_a_checkpoint_that_is_not_there_is_refused(tmp_path):
     check_checkpoint("timm:resnet18")
     with refused("no checkpoint at", "nowhere.pt", "timm:NAME"):
         check_checkpoint(str(tmp_path / "nowhere.pt"))
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("resnet.pth.tar", "resnet"),
+        ("edge/best.pt", "edge"),
+        ("edge/last.ckpt", "edge"),
+        ("edge/model_best.pth.tar", "edge"),
+        ("edge/checkpoints/last.pt", "edge"),
+        ("edge/s3/best.pt", "edge-s3"),
+        ("penalty=edge:alpha=1/s0/best.pt", "penalty=edge-alpha=1-s0"),
+        ("edge/best_of_all.pt", "best_of_all"),
+    ],
+)
+def test_a_checkpoint_called_as_any_takes_its_folders_name(path, name, tmp_path):
+    assert checkpoint_name(tmp_path / path) == name
+
+
+def test_the_trainings_of_a_sweep_are_found_in_order(tmp_path):
+    for place in ("lr=0.2/s10", "lr=0.2/s2", "lr=0.1"):
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / "best.pt").touch()
+        (tmp_path / place / "last.pt").touch()
+    assert [str(file.parent.relative_to(tmp_path)) for file in trained_in(tmp_path)] == [
+        *("lr=0.1", "lr=0.2/s2", "lr=0.2/s10")
+    ]
+    assert trained_in(tmp_path / "lr=0.1" / "best.pt") == trained_in(tmp_path / "nowhere") == []

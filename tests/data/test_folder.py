@@ -69,7 +69,7 @@ def test_a_folder_that_cannot_be_used_is_refused(tmp_path):
     folder_of(tmp_path, cat=1, dog=0)
     with refused("'dog'", "shift the classes"):
         load_data(tmp_path)
-    with refused("unknown data", "nowhere", "folder"):
+    with refused("there is no", "nowhere", "folder"):
         load_data(tmp_path / "nowhere")
     with refused("00.png is a file", "folder"):
         load_data(tmp_path / "cat" / "00.png")

@@ -13,7 +13,7 @@ from layouts import ARCH, CLASSES, LAYOUTS, MEAN, STD, WITH_ALL, channels, netwo
 from gradlens import load_model
 from gradlens.cli.main import main
 from gradlens.models import describe, save_checkpoint
-from gradlens.models._proposals import proposals
+from gradlens.models._proposals import _candidates, proposals, shapes
 from gradlens.models._zoo import ZOO
 
 RAW, AVERAGE = network(1), network(2)
@@ -126,6 +126,10 @@ def test_info_says_who_stated_what_and_names_every_set_of_weights(tmp_path):
         (lambda: torchvision.models.resnet18(num_classes=3), ["resnet18", "torchvision:resnet18"]),
         (lambda: timm.create_model("convnext_atto", num_classes=3), ["convnext_atto"]),
         (ZOO["preactresnet18"], ["preactresnet18"]),
+        (lambda: timm.create_model("test_resnet", num_classes=3), ["test_resnet"]),
+        (lambda: timm.create_model("swin_small_patch4_window7_224", num_classes=3), ["swin_small_patch4_window7_224"]),
+        (lambda: torchvision.models.swin_t(num_classes=3), ["torchvision:swin_t"]),
+        (lambda: timm.create_model("vit_small_patch16_224", num_classes=3), ["vit_small_patch16_224"]),
     ],
 )
 def test_info_proposes_architectures_that_fit(make, fitting):
@@ -133,7 +137,15 @@ def test_info_proposes_architectures_that_fit(make, fitting):
         state = make().state_dict()
     assert proposals(state, most=len(fitting), seconds=60) == fitting
     state["strange"] = torch.ones(1)
-    assert proposals(state, seconds=1) == []
+    assert proposals(state, seconds=0.1) == []
+
+
+def test_the_likeliest_architecture_is_built_first():
+    with torch.device("meta"):
+        state = timm.create_model("swin_base_patch4_window7_224", num_classes=3).state_dict()
+    names = [name for name, _ in _candidates(shapes(state)) if name not in ZOO]
+    assert names[0] == "swin_base_patch4_window7_224"
+    assert len(names) > 5
 
 
 def test_info_describes_what_is_missing(tmp_path):

@@ -247,7 +247,7 @@ def test_weights_of_another_number_of_classes_are_refused(tmp_path):
         (lambda: load_model("timm:test_resnet", weights="random", activation="gelo"), ["'gelo'", "gelu"]),
         (lambda: load_model("timm:test_resnet", weights="rwa"), ["'rwa'", "raw"]),
         (lambda: load_model("timm:test_resnet", weights="random", device="cuda:99"), ["cuda:99", "cannot be used"]),
-        (lambda: load_model("timm:test_resnet", weights="random", device="gpu"), ["'gpu'", "cannot be used"]),
+        (lambda: load_model("timm:test_resnet", weights="random", device="gpu"), ["--device gpu", "cannot be used"]),
         (lambda: load_model("no_such_module:net"), ["no_such_module", "module:callable"]),
         (lambda: load_model("gradlens.models._zoo:digits_cmm"), ["digits_cmm", "module:callable"]),
         (lambda: load_model("json:loads"), ["json:loads", "module:callable"]),

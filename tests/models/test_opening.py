@@ -9,6 +9,7 @@ import zipfile
 
 import numpy as np
 import pytest
+import timm
 import torch
 from layouts import LAYOUTS, MEAN, STD, WITH_ALL, WITH_ARCH, channels, network
 from refusals import refused
@@ -77,6 +78,26 @@ def rewrite_module(path, old, new):
     with zipfile.ZipFile(path, "w") as archive:
         for name, data in parts.items():
             archive.writestr(name, data.replace(f"c{old}\n".encode(), f"c{new}\n".encode()))
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"layers": [9000] * 4}, {"stem_width": 60_000, "stem_type": "deep"}, {"layers": [1, 1, 1, 65_000]}]
+)
+def test_small_arguments_that_together_build_a_huge_network_are_refused(arguments, tmp_path, monkeypatch):
+    net, made = timm.create_model("test_resnet", num_classes=3), []
+    real = torch.nn.modules.module.Module.__init__
+
+    def counted(self, *args, **kwargs):
+        made.append(1)
+        real(self, *args, **kwargs)
+
+    monkeypatch.setattr(torch.nn.modules.module.Module, "__init__", counted)
+    save_checkpoint(tmp_path / "w", net.state_dict(), arch="test_resnet", arch_kwargs=arguments, mean=MEAN, std=STD)
+    with refused("many times the weights", "--arch"):
+        load_model(tmp_path / "w")
+    assert len(made) < 10_000
+    save_checkpoint(tmp_path / "w", net.state_dict(), arch="test_resnet", arch_kwargs={"drop_rate": 0.1})
+    assert load_model(tmp_path / "w").card.arch == "test_resnet"
 
 
 def test_trust_is_recommended_only_where_it_would_help(tmp_path, monkeypatch):

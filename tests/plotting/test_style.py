@@ -7,10 +7,11 @@ import random
 
 import matplotlib as mpl
 import pytest
+from matplotlib.text import Text
 from synthetic import models, synthetic
 
 from gradlens import UserError
-from gradlens.plotting import VENUES, arrange, paper_style
+from gradlens.plotting import VENUES, arrange, draw, paper_style
 from gradlens.plotting.style import CHANNELS, COLORS, looks
 
 
@@ -108,3 +109,15 @@ def test_type_grows_in_proportion_and_marks_do_not():
         assert mpl.rcParams["lines.markersize"] == 3.5
     with pytest.raises(UserError, match="font size of 0"), paper_style(font_size=0):
         pass
+
+
+def test_a_label_with_dollars_is_shown_as_it_is_written():
+    runs = [run.named(name) for run, name in zip(models(2), ("$x^2$", r"$\nonsense{$"), strict=True)]
+    for name in ("gradient_norm_distribution", "edge_concentration", "gradient_gallery", "conditional_medians"):
+        figure = draw(name, runs)
+        figure.draw_without_rendering()
+        said = [text for text in figure.findobj(Text) if "$x^2$" in text.get_text()]
+        assert said
+        assert not any(text.get_parse_math() for text in said)
+        # The ticks of logarithmic axes are matplotlib's own formulas.
+        assert all(text.get_parse_math() for text in figure.findobj(Text) if "mathdefault" in text.get_text())

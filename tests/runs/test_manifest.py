@@ -1,9 +1,11 @@
 """``models.toml`` keeps order, names and files, and every mistake in it is one line."""
 
+import pandas as pd
 import pytest
 from refusals import refused
 
-from gradlens.runs.manifest import read_manifest
+from gradlens.runs.manifest import as_manifest, read_manifest
+from gradlens.runs.record import Run
 
 GOOD = """
 [robust]
@@ -41,7 +43,7 @@ def test_a_manifest_keeps_its_order_and_finds_files_beside_it(tmp_path):
     [
         ("", ["names no model"]),
         ("[a", ["not TOML"]),
-        ("path = 'x'", ["outside a table", "[LABEL]"]),
+        ("path = 'x'", ["outside a table", "[NAME]"]),
         ("[a]\narch = 'resnet18'", ["no path"]),
         ("[a]\npath = 'x'\npublished_top1 = 0.76", ["[a]: published_top1 = 0.76", "percent"]),
         ("[a]\npath = 'x'\narhc = 'y'", ["'arhc'", "arch"]),
@@ -55,3 +57,15 @@ def test_a_bad_manifest_is_one_line(text, words, tmp_path):
 def test_a_missing_manifest_is_one_line(tmp_path):
     with refused("nowhere.toml"):
         read_manifest(tmp_path / "nowhere.toml")
+
+
+def test_a_label_is_what_is_shown_and_the_tables_name_its_folder(tmp_path):
+    (entry,) = read_manifest(write(tmp_path, "[edge]\npath = 'timm:resnet18'\nlabel = 'EdgeReg: α/β = 1'"))
+    assert (entry.key, entry.label, entry.display["label"]) == ("edge", "EdgeReg: α/β = 1", "EdgeReg: α/β = 1")
+    for called in (entry.key, entry.label):
+        (shown,) = as_manifest([Run(pd.DataFrame(), {"model": called})], [entry])
+        assert shown.label == entry.label
+    with refused("models.toml", "[edge]", "label"):
+        read_manifest(write(tmp_path, "[edge]\npath = 'timm:resnet18'\nlabel = ' '"))
+    with refused("'edge/1'", "folder", "label"):
+        read_manifest(write(tmp_path, "['edge/1']\npath = 'timm:resnet18'"))

@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from gradlens.core.types import UserError
-from gradlens.stats.tallies import Histogram, Moments, PerClass
+from gradlens.stats.tallies import Covariance, Histogram, Moments, PerClass
 
 CLASSES, UNITS, ROWS = 4, 3, 2
 
@@ -34,8 +34,15 @@ def moments(rng):
     return tally
 
 
+def covariance(rng):
+    tally = Covariance(np.array([1.0, 0.3, 50.0]))
+    tally.update(rng.normal(size=(50, UNITS)) * [1, 0.1, 20])
+    return tally
+
+
 def empty(tally):
     fresh = {
+        Covariance: lambda: Covariance(np.array([1.0, 0.3, 50.0])),
         PerClass: lambda: PerClass(CLASSES, np.array([1.0, 0.3, 50.0])),
         Histogram: lambda: Histogram(ROWS),
         Moments: lambda: Moments(UNITS),
@@ -54,7 +61,7 @@ def same(a, b):
     return all(np.array_equal(a.state()[name], b.state()[name]) for name in a.state())
 
 
-each_tally = pytest.mark.parametrize("make", [per_class, histogram, moments])
+each_tally = pytest.mark.parametrize("make", [per_class, histogram, moments, covariance])
 
 
 @each_tally

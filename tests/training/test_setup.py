@@ -53,3 +53,22 @@ def test_splits_of_other_classes_are_refused(tmp_path):
             Image.new("RGB", (32, 32)).save(tmp_path / "data" / split / name / "0.png")
     with pytest.raises(UserError, match=r"other classes than the images trained on \(b, c\)"):
         train(config(tmp_path, data=str(tmp_path / "data")))
+
+
+def test_dropout_drops_features_in_training_only_and_leaves_the_weights_names(tmp_path):
+    given = config(tmp_path, arch="digits_cnn:width=4", dropout=0.5)
+    data = open_split(given, "train")
+    model, plain = open_model(given, data), open_model(dataclasses.replace(given, dropout=0.0), data)
+    image = data.batch(range(4)).image
+    assert list(model.state_dict()) == list(plain.state_dict())
+    assert torch.equal(model.eval()(image), plain.eval()(image))
+    seen = []
+    model.net[-1].register_forward_pre_hook(lambda layer, inputs: seen.append(inputs[0]))
+    model.train()(image)
+    assert 0.3 < (seen[0] == 0).float().mean() < 0.7
+
+
+@pytest.mark.parametrize("dropout", [-0.1, 1.0])
+def test_a_dropout_that_is_no_probability_is_refused(tmp_path, dropout):
+    with pytest.raises(UserError, match="dropout"):
+        config(tmp_path, dropout=dropout)

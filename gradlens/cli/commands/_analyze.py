@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import arg
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
 class Analyze(Common, ModelsOptions, DataOptions):
     """Measure the input gradients of checkpoints over a data set, into a run folder each."""
 
+    data: str = ""
+    """digits, shapes, photos; imagenet-val, -a, -r, cifar10, cifar10-test; hfds/… torch/…; or a folder or tar."""
+    add: str | None = None
+    """Analyzers to add to finished runs, whose folders take the checkpoints' place: gradient_spectrum,edge_blur"""
     analyzers: str = "standard"
     """standard, full, and names with parameters: standard,minimal_eps or edge_concentration:sigma=2"""
     objective: str = "loss"
@@ -61,6 +66,10 @@ class Analyze(Common, ModelsOptions, DataOptions):
         from gradlens.analysis.protocols import protocol
         from gradlens.cli.terminal import print_runs
 
+        if self.add:
+            return self._added(self.add)
+        if not self.data:
+            raise UserError("the data are not given; give --data a name or a folder")
         fixed = protocol(self.protocol) if self.protocol else None
         if fixed:
             fixed.check(vars(self), {f.name: f.default for f in dataclasses.fields(self)})
@@ -83,6 +92,23 @@ class Analyze(Common, ModelsOptions, DataOptions):
         print_runs(runs, folders)
         if fixed:
             say(f"protocol {fixed.name}: {fixed.source}. Not stated there: {fixed.unstated}.")
+        return {"runs": [{"folder": str(f), **r.summary} for f, r in zip(folders, runs, strict=True)]}
+
+    def _added(self, analyzers: str) -> dict[str, Any]:
+        """To each finished run, whose own model, images, precision and seed they have."""
+        from gradlens.analysis.adding import add
+        from gradlens.cli.terminal import print_runs
+
+        taken = ("checkpoints", "add", "objective", "workers", "json", "plugin")
+        for field in dataclasses.fields(self):
+            if field.name not in taken and getattr(self, field.name) != field.default:
+                flag = f"--{field.name.replace('_', '-')}"
+                raise UserError(f"{flag} beside --add would do nothing, which measures as the run did; leave it out")
+        folders = [Path(folder) for folder in self.checkpoints]
+        if not folders:
+            raise UserError("no run given; give folders of finished analyses: gradlens analyze runs/mine --add NAME")
+        runs = [add(folder, analyzers, split_specs(self.objective), self.workers) for folder in folders]
+        print_runs(runs, folders)
         return {"runs": [{"folder": str(f), **r.summary} for f, r in zip(folders, runs, strict=True)]}
 
     def _settings(self) -> Settings:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -15,6 +15,8 @@ from gradlens.probes.probe import Probe
 
 # Halvings of the segment from an image to the one that broke; each is a forward pass.
 SHRINKINGS = 10
+# Of the distance that broke an image, the lower end of the attacks that follow.
+JUST_BELOW = 0.985
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,8 @@ class Schedule:
     attacks: at most so many, doublings included; steps: of one attack. start: the first radius in pixels of
     [0, 1]; None takes the distance to the boundary by the image's own slope. step: a fixed share of the radius;
     None falls from the whole radius as a cosine. warm: attacks go on from the nearest image that broke, else from
-    noise. tolerance: of the distance between the ends, relative, at which an image is finished.
+    noise. tolerance: of the distance between the ends, relative, at which an image is finished. again: so many attacks
+    follow just below what broke, from noise and on the loss, since the nearest image may lie elsewhere.
     """
 
     attacks: int
@@ -34,10 +37,11 @@ class Schedule:
     warm: bool = True
     objective: str = "-margin"
     tolerance: float = 0.0
+    again: int = 0
 
 
 SCHEDULES = {
-    "bisection": Schedule(attacks=12, steps=50, tolerance=0.003),
+    "bisection": Schedule(attacks=12, steps=50, tolerance=0.003, again=2),
     # The public code's numbers; the smallest ε that broke is kept, which it forgets where a later start fails.
     "rodriguez2024": Schedule(attacks=15, steps=100, start=0.00784, step=0.25, warm=False, objective="loss"),
 }
@@ -67,6 +71,8 @@ def smallest(probe: Probe, norm: str, top: float, schedule: Schedule) -> Found:
         if not rows.any():
             break
         search.attack(rows, number)
+    for number in range(schedule.attacks, schedule.attacks + schedule.again):
+        search.again(number)
     return Found(search.best, search.passes)
 
 
@@ -86,6 +92,14 @@ class _Search:
         """Which images are not finished."""
         known = self.best < torch.inf
         return torch.where(known, self.best - self.lower > self.schedule.tolerance * self.best, self.lower < self.top)
+
+    def again(self, number: int) -> None:
+        """One more attack on what broke, just below it and from elsewhere."""
+        rows = (self.best > 0) & (self.best < torch.inf)
+        self.lower = torch.where(rows, JUST_BELOW * self.best, self.lower)
+        self.schedule = replace(self.schedule, warm=False, objective="loss")
+        if rows.any():
+            self.attack(rows, number)
 
     def attack(self, rows: Tensor, number: int) -> None:
         """One attack on each of these images, at its next radius."""

@@ -70,6 +70,14 @@ def loss(logits: Logits, target: Labels) -> Values:
 
 
 @objective
+def probability_gap(logits: Logits, target: Labels) -> Values:
+    """``max_{k≠y} p_k − p_y``: negative where the image is classified right (Finlay and Oberman 2021)."""
+    other = logits.scatter(1, target[:, None], -torch.inf).argmax(1)
+    # Not by softmax, whose derivative cancels where p_y is near one.
+    return torch.exp(-loss(logits, other)) - torch.exp(-loss(logits, target))
+
+
+@objective
 def log_prob(logits: Logits, target: Labels) -> Values:
     """``log p_y``, in nats: the loss with its sign turned (Ganz et al. 2023, released code)."""
     return -loss(logits, target)

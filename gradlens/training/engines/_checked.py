@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from gradlens.core.surroundings import full_float32
 from gradlens.core.types import Batch
+from gradlens.models.watching import untouched
 from gradlens.training.engines._finite_difference import BasePoint, FiniteDifference
-from gradlens.training.engines._replay import untouched
 from gradlens.training.engines._step import Engine, Penalty, StepStats, double_backward, trainable
 
 Slopes = Sequence[Tensor]

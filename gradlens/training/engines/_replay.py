@@ -15,10 +15,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
 from torch.overrides import TorchFunctionMode
 
 from gradlens.core.types import UserError
+from gradlens.models.watching import random_states, set_random_states, untouched
 
 Branch = Callable[[Tensor], Tensor]
 
@@ -120,7 +120,7 @@ class RepeatablePass:
     def __init__(self, model: nn.Module):
         self.model = model
         self._recording = Recording()
-        self._random = _random_states(model)
+        self._random = random_states(model)
 
     @contextmanager
     def first(self) -> Iterator[None]:
@@ -131,35 +131,5 @@ class RepeatablePass:
     def again(self) -> Iterator[None]:
         with untouched(self.model), Replay(self._recording):
             # The same units dropped, or the difference would be between two networks.
-            _set_random_states(self.model, self._random)
+            set_random_states(self._random)
             yield
-
-
-@contextmanager
-def untouched(model: nn.Module) -> Iterator[None]:
-    """Forward passes that leave random numbers and BatchNorm's running statistics as they were."""
-    tracking = [m for m in model.modules() if isinstance(m, _NormBase) and m.training and m.track_running_stats]
-    random = _random_states(model)
-    try:
-        for module in tracking:
-            module.track_running_stats = False
-        yield
-    finally:
-        for module in tracking:
-            module.track_running_stats = True
-        _set_random_states(model, random)
-
-
-def _random_states(model: nn.Module) -> dict[torch.device, torch.Tensor]:
-    """Of the CPU, which dropout of a few kinds draws from everywhere, and of the model's device."""
-    states = {torch.device("cpu"): torch.get_rng_state()}
-    others = {p.device for p in model.parameters()} - {*states}
-    return states | {device: torch.get_device_module(device).get_rng_state(device) for device in others}
-
-
-def _set_random_states(model: nn.Module, states: dict[torch.device, torch.Tensor]) -> None:
-    for device, state in states.items():
-        if device.type == "cpu":
-            torch.set_rng_state(state)
-        else:
-            torch.get_device_module(device).set_rng_state(state, device)

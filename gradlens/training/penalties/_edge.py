@@ -9,14 +9,14 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from gradlens.core.names import unknown
+from gradlens.core.names import check_radius, unknown
 from gradlens.core.registry import edge_map, penalty
 from gradlens.core.seeds import image_uniform
 from gradlens.core.types import UserError
 from gradlens.probes.edges import edge_map_of
 from gradlens.probes.forward import Images, Values
 from gradlens.probes.probe import Probe
-from gradlens.training.penalties._gradnorm import check_radius, normalisation
+from gradlens.training.penalties._gradnorm import normalisation
 
 FORMS = ("signed", "saliency")
 # Those that are learnt from training images, and all.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gradlens.core.names import unknown
+from gradlens.core.names import check_radius, unknown
 from gradlens.core.registry import penalty
 from gradlens.core.types import UserError
 from gradlens.probes.forward import Images, Values
@@ -55,11 +55,6 @@ def first_order_gain(gradient: Images, norm: str, eps: float) -> Values:
         raise UserError(unknown("norm of an attack", norm, DUAL))
     check_radius(eps, norm)
     return eps * torch.linalg.vector_norm(gradient.flatten(1), DUAL[norm], dim=1)
-
-
-def check_radius(eps: float, norm: str = "linf") -> None:
-    if not 0 < eps <= (1 if norm == "linf" else torch.inf):
-        raise UserError(f"eps is {eps:g}; wanted an attack's radius in pixels of [0, 1], such as 4/255")
 
 
 @penalty

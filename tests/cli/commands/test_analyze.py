@@ -1,11 +1,14 @@
 """``analyze`` writes whole runs, says what is doubtful, and tells it to programs as JSON."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 from commands import run
 from PIL import Image
+
+import gradlens as gl
 
 
 def test_a_run_folder_holds_what_the_readme_says(place):
@@ -105,3 +108,13 @@ def test_a_protocol_fixes_preprocessing_and_measures_and_says_what_is_unknown(pl
     assert provenance["protocol"]["name"] == "robustbench"
     assert "attack=pgd,norm=linf,eps=4/255,steps=10" in provenance["protocol"]["analyzers"]
     assert run(place, "analyze good.pt --data digits --protocol robustbnech") == 2
+
+
+def test_analyzers_are_added_to_a_finished_run_and_nothing_else_is_asked(place, capsys):
+    shutil.copytree(place / "run", place / "more")
+    assert run(place, "analyze more --add gradient_spectrum --limit 3") == 2
+    assert "--limit beside --add" in capsys.readouterr().err
+    assert run(place, "analyze nowhere --add gradient_spectrum") == 2
+    assert "no run at nowhere" in capsys.readouterr().err
+    assert run(place, "analyze more --add gradient_spectrum") == 0
+    assert "gradient_spectrum" in gl.Run.load(place / "more").provenance["analyzers"]

@@ -13,6 +13,9 @@ from gradlens.core.types import Batch
 from gradlens.probes.probe import Probe
 from gradlens.training.penalties import RAMP, choose_penalty
 
+# Of which the gradient's direction is a constant by definition, so its derivative is that with the gradient held.
+HELD = ("tulip",)
+
 
 @each_penalty
 def test_penalty_is_one_number_an_image_or_one_of_the_batch(cnn, batch, spec):
@@ -26,8 +29,10 @@ def test_penalty_is_one_number_an_image_or_one_of_the_batch(cnn, batch, spec):
 @each_penalty
 def test_penalty_is_the_same_number_in_every_mode(cnn, batch, spec):
     measured = value(cnn, batch, spec, "value")
+    # Squared differences of losses over h = 0.01 keep fewer digits: twice the logits' rounding of 1e-7 over 0.01.
+    digits = 1e-4 if spec in HELD else 1e-5
     for mode in ("graph", "leaf"):
-        torch.testing.assert_close(value(cnn, batch, spec, mode), measured, rtol=1e-5, atol=1e-7)
+        torch.testing.assert_close(value(cnn, batch, spec, mode), measured, rtol=digits, atol=1e-7)
 
 
 @each_penalty
@@ -64,9 +69,13 @@ def tiny():
 @each_penalty
 def test_penalty_can_be_differentiated_twice_by_the_parameters(tiny, spec):
     batch, weights = tiny
+    held = Probe(Weights(*weights), batch).gradient("loss")
 
     def of(*weights):
-        return choose_penalty(spec)(Probe(Weights(*weights), batch, "graph"))
+        probe = Probe(Weights(*weights), batch, "graph")
+        if spec in HELD:
+            probe._gradients["loss"] = held
+        return choose_penalty(spec)(probe)
 
     assert torch.autograd.gradcheck(of, weights, fast_mode=True)
     assert torch.autograd.gradgradcheck(of, weights, fast_mode=True)
