@@ -90,8 +90,11 @@ class Forward:
         label = self.batch.target
         if label is None:
             return self.prediction
-        # In training all labels are known, and may be soft.
-        return label if self.mode != "value" else torch.where(self.known, label, self.prediction)
+        # In training all labels are known, and may be soft. Asking waits for the device, and saves a forward pass
+        # where nothing else needs one.
+        if self.mode != "value" or bool(self.known.all()):
+            return label
+        return torch.where(self.known, label, self.prediction)
 
     @cached_property
     def known(self) -> Bool[Tensor, "b"]:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class _Named:
     """First among the bases whose words have a place, since it comes first on the line."""
 
-    name: Positional[str]
+    study: Positional[str]
     """A study's name; see `gradlens list studies`."""
 
 
@@ -60,12 +60,12 @@ class Study(Common, ModelsOptions, DataOptions, _Named):
     def run(self) -> dict[str, Any]:
         from gradlens.studies import study
 
-        method = studies[self.name]
-        parameters = typed_parameters(method, self._parameters(method), f"study '{self.name}'")
+        method = studies[self.study]
+        parameters = typed_parameters(method, self._parameters(method), f"study '{self.study}'")
         if self.out and self.out.exists() and not self.out.is_dir():
             raise UserError(f"{self.out} is a file; give a folder for the table and its figure")
         models = [load() for load in self.chosen().values()] if self.checkpoints or self.models else []
-        table = study(self.name, models, self.open(), **parameters)
+        table = study(self.study, models, self.open(), **parameters)
         table.show()
         for file in self._written(table, getattr(method, "figure", "")):
             say(f"wrote {file}")
@@ -78,7 +78,7 @@ class Study(Common, ModelsOptions, DataOptions, _Named):
         for name in given:
             if name not in known:
                 flags = [f"--{n.replace('_', '-')}" for n in (*known, *(f.name for f in dataclasses.fields(self)))]
-                raise UserError(unknown(f"flag of study {self.name}", f"--{name.replace('_', '-')}", flags))
+                raise UserError(unknown(f"flag of study {self.study}", f"--{name.replace('_', '-')}", flags))
         return given
 
     def _written(self, table: Table, figure: str) -> list[Path]:
@@ -88,7 +88,7 @@ class Study(Common, ModelsOptions, DataOptions, _Named):
         if self.out is None:
             return []
         folder = make_folder(self.out)
-        names = [folder / f"{self.name}.{ending}" for ending in ("csv", "json", "pdf")]
+        names = [folder / f"{self.study}.{ending}" for ending in ("csv", "json", "pdf")]
         table.to_csv(names[0])
         content = json_bytes(table.as_json())
         write_atomically(names[1], lambda stream: stream.write(content))
