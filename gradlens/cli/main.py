@@ -12,11 +12,11 @@ import re
 import sys
 import typing
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from typing import Any
 
 import tyro
 
-from gradlens import __version__
 from gradlens.core.fields import wanted
 from gradlens.core.names import unknown
 from gradlens.core.registry import command as commands
@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(_overview())
             return 0
         if words[0] == "--version":
-            print(f"gradlens {__version__}")
+            print(f"gradlens {version('gradlens')}")
             return 0
         if words[0] not in commands:
             raise UserError(unknown("command", words[0], commands))
