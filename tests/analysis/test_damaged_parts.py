@@ -49,13 +49,13 @@ def stopped(out, monkeypatch, seed=0):
             real(self, k, batch, failures)
             taken.append(k)
             if len(taken) == batches:
-                os.kill(os.getpid(), signal.SIGHUP)
+                os.kill(os.getpid(), signal.SIGTERM)
 
         with monkeypatch.context() as patch:
             patch.setattr(Session, "take", take)
             # Rows of each batch in a file of their own.
             patch.setattr("gradlens.analysis.loop.FLUSH_SECONDS", -1)
-            with pytest.raises(Interrupted, match="SIGHUP"):
+            with pytest.raises(Interrupted, match="SIGTERM"):
                 measure(out=out, resume=True, seed=seed, **OPTIONS)
     return out
 
