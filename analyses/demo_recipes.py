@@ -4,13 +4,13 @@
 
 The demo shows natural training, GradNorm and a network whose loss gradients lie on edges by a measure that it was not
 trained on: the penalties pull to contour energy, the measure is ``edge_auc_canny_local``, the AUC of |g| for Canny's
-edges beyond the same edges moved. The rule, written down before the grid was trained: of the recipes of
-``GRID`` whose val accuracy is at most 10 points below natural's and whose accuracy under PGD-10 (L∞, 4/255) is no lower
-than natural's, the one of the highest val mean of that measure. A first look on val, at saliency alone with label
-smoothing at 64², came before; a grid of ten at 64² was cut to these at 32², for time, before any of them was trained. The rule's margin was 5 points until that look, and natural at 64² had been trained; with
-5 neither recipe of the grid would be chosen.
-Test images are looked at once, for natural, GradNorm and the chosen one. Trainings go to FOLDER and are not repeated.
-Writes results/demo_recipes.json, every recipe of the grid with its numbers.
+edges beyond the same edges moved. The rule, written down before the grid was trained: of the recipes of ``GRID``
+whose val accuracy is at most 10 points below natural's and whose accuracy under PGD-10 (L∞, 4/255) is no lower than
+natural's, the one of the highest val mean of that measure. A first look on val, at saliency alone with label smoothing
+at 64², came before; a grid of ten at 64² was cut to these at 32², for time, before any of them was trained. The rule's
+margin was 5 points until that look, and natural at 64² had been trained; with 5, neither recipe of the grid would have
+been chosen. Test images are looked at once, for natural, GradNorm and the chosen one. Trainings go to FOLDER and are
+not repeated. Writes results/demo_recipes.json, every recipe of the grid with its numbers.
 """
 
 from __future__ import annotations

@@ -33,7 +33,8 @@ def parse_expectation(text: str) -> tuple[float, float]:
     if not found or not 0 <= float(found[1]) <= 100:
         raise UserError(f"cannot read the expected top-1 '{text}'; write it in percent, such as 60.3 or 60.3±1")
     if 0 < float(found[1]) < 1:
-        raise UserError(f"an expected top-1 of {found[1]} is less than one percent; write it in percent, such as 60.3")
+        small = f"an expected top-1 of {found[1]} is less than one percent"
+        raise UserError(f"{small}; write it in percent, such as 60.3: a share of 0.9 is 90")
     return float(found[1]), float(found[2] or 1.0)
 
 

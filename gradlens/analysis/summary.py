@@ -10,7 +10,7 @@ import pandas as pd
 
 from gradlens.analysis.parts import Tallies
 from gradlens.analysis.rows import with_truths
-from gradlens.analyzers import Analyzer, Summary, name_of
+from gradlens.analyzers import Analyzer, Summary, name_of, without_limits
 from gradlens.core.files import readable
 from gradlens.core.names import Name, with_limits
 from gradlens.data import Data
@@ -57,6 +57,7 @@ def assemble(
     means = {column: str(Name.parse(column).ending("mean")) for column in plain}
     for column, key in means.items():
         summary |= with_limits(key, mean_interval(samples[column], cluster=cluster_of(samples)))
+    missing = without_limits(summary) | missing
     readings = _readings(analyzers) + [[column, key, ""] for column, key in means.items()]
     reading = {"readings": readings, "primary": _primary(analyzers), "missing": missing}
     return Run(samples, summary, arrays, {**provenance, **reading}, examples, model=model, data=data)

@@ -9,6 +9,17 @@ from gradlens.analyzers._base import (
     Summary,
     choose_analyzers,
     name_of,
+    without_limits,
 )
 
-__all__ = ["PILOT_IMAGES", "STANDARD", "Analyzer", "Inline", "Reading", "Summary", "choose_analyzers", "name_of"]
+__all__ = [
+    "PILOT_IMAGES",
+    "STANDARD",
+    "Analyzer",
+    "Inline",
+    "Reading",
+    "Summary",
+    "choose_analyzers",
+    "name_of",
+    "without_limits",
+]

@@ -22,6 +22,7 @@ from gradlens.stats.tallies import Tally
 
 # So many images of every class a run shows its analyzers before the first batch.
 PILOT_IMAGES = 64
+NO_INTERVAL = "too few images for an interval, or single ones rule the mean (Cochran's rule)"
 
 
 class Reading(NamedTuple):
@@ -112,8 +113,16 @@ def in_group(number: str, group: str) -> str:
 
 
 def explained(numbers: Mapping[str, float], reason: str) -> Summary:
-    """The numbers, and why those are missing that are not there."""
-    return Summary(dict(numbers), missing={k: reason for k, v in numbers.items() if not math.isfinite(v)})
+    """The numbers, and why those are missing that are not there; limits of a number that is there, for their own."""
+    missing = {name: reason for name, value in numbers.items() if not math.isfinite(value)}
+    return Summary(dict(numbers), missing=missing | without_limits(numbers))
+
+
+def without_limits(numbers: Mapping[str, Any]) -> dict[str, str]:
+    """Why numbers that are there have no interval, by the limits' names."""
+    there = [name for name, value in numbers.items() if isinstance(value, int | float) and math.isfinite(value)]
+    ends = [str(Name.parse(name).ending(end)) for name in there for end in ("low", "high")]
+    return {name: NO_INTERVAL for name in ends if name in numbers and not math.isfinite(numbers[name])}
 
 
 def means(samples: pd.DataFrame, names: Iterable[str]) -> dict[str, float]:

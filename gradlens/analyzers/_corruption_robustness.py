@@ -17,6 +17,7 @@ from gradlens.core.registry import corruption as corruptions_by_name
 from gradlens.core.types import UserError
 from gradlens.probes.corruptions import SEVERITIES, corrupt
 from gradlens.probes.probe import Probe
+from gradlens.stats.clusters import cluster_of
 from gradlens.stats.intervals import mean_interval
 
 COMMON = (
@@ -106,8 +107,9 @@ class CorruptionRobustness(Analyzer):
         clean = samples["correct"].astype(float) if "correct" in samples else np.nan
         added = error - 100 * (1 - clean)
         accuracy = 100 * cells.mean().to_numpy().reshape(len(self._names), -1)
-        numbers = with_limits(f"corruption_error{self._chosen}", mean_interval(error.to_numpy()))
-        numbers |= with_limits(f"corruption_error_less_clean{self._chosen}", mean_interval(added.to_numpy()))
+        cluster = cluster_of(samples)
+        numbers = with_limits(f"corruption_error{self._chosen}", mean_interval(error, cluster=cluster))
+        numbers |= with_limits(f"corruption_error_less_clean{self._chosen}", mean_interval(added, cluster=cluster))
         arrays = {"accuracy": accuracy, "corruptions": np.array(self._names), "severities": np.array(self._levels)}
         return Summary(numbers, arrays, explained(numbers, UNLABELLED).missing)
 

@@ -85,7 +85,9 @@ def in_channels(image: Image.Image, channels: int) -> Image.Image:
             "gl.load_data((images, labels))"
         )
     if channels == 4 and image.mode != "RGBA":
-        raise UserError("the model takes 4 channels, and a picture has 3 and no transparency; give one of 3 channels")
+        raise UserError(
+            "the model takes 4 channels, and a picture has 3 and no transparency; give pictures or arrays of 4 channels"
+        )
     return image if image.mode == MODES[channels] else image.convert(MODES[channels])
 
 
@@ -128,6 +130,8 @@ def white_above(pixels: NDArray, floating: bool) -> float:
 
     Raises ValueError for what lies in none of them, such as signed pixels.
     """
+    if np.isnan(pixels).all():
+        raise ValueError("it holds no number")
     low, high = np.nanmin(pixels, initial=0), np.nanmax(pixels, initial=0)
     ends = [1.0] * floating + [2.0**bits - 1 for bits in (8, 10, 12, 14, 16)]
     found = next((end for end in ends if high <= end * (1 + ROUNDING)), None)

@@ -8,7 +8,17 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from gradlens.core.registry import figure
-from gradlens.plotting.panels import curve, footnote, is_wide, legend_above, need_array, new_figure, one_setting
+from gradlens.plotting.panels import (
+    cell_width,
+    curve,
+    fitted,
+    footnote,
+    is_wide,
+    legend_above,
+    need_array,
+    new_figure,
+    one_setting,
+)
 from gradlens.plotting.style import enlarged, looks
 from gradlens.runs.record import Run
 
@@ -46,4 +56,4 @@ def _places(run: Run, setting: str, kind: str) -> NDArray:
 
 
 def _label(ax: Axes, along: str) -> None:
-    ax.set(xlabel=along, ylabel="accuracy (%)", ylim=(0, 102), xlim=(0, None))
+    ax.set(xlabel=fitted(along, cell_width(ax)), ylabel="accuracy (%)", ylim=(0, 102), xlim=(0, None))

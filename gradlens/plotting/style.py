@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis, Tick
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from matplotlib.ticker import LogFormatter
+from matplotlib.ticker import LogFormatter, ScalarFormatter
 
 from gradlens.core.fields import checked
 from gradlens.core.names import unknown
@@ -38,6 +38,9 @@ VENUES = {
     "uai": (3.25, 6.75),
     "wacv": (3.25, 6.875),
 }
+
+# Formatters of an axis' numbers, which may write them as formulas.
+NUMBERS = (LogFormatter, ScalarFormatter)
 
 # Okabe and Ito's colours, told apart with every common colour blindness.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -137,9 +140,10 @@ def looks(runs: Sequence[Run] | Sequence[History]) -> list[Look]:
 
 
 def as_written(drawn: Figure | Axes) -> None:
-    """Show each text of a figure as its characters: a name with two $ is no formula. Log axes write their own ones."""
-    logarithmic = [axis for axis in drawn.findobj(Axis) if isinstance(axis.get_major_formatter(), LogFormatter)]
-    formulas = {id(text) for axis in logarithmic for tick in axis.findobj(Tick) for text in tick.findobj(Text)}
+    """Show a figure's texts as their characters: a name with two $ is no formula. Axes write their numbers as ever."""
+    numeric = [axis for axis in drawn.findobj(Axis) if isinstance(axis.get_major_formatter(), NUMBERS)]
+    ticks = [text for axis in numeric for tick in axis.findobj(Tick) for text in tick.findobj(Text)]
+    formulas = {id(text) for text in (*ticks, *(axis.get_offset_text() for axis in numeric))}
     for text in drawn.findobj(Text):
         if id(text) not in formulas:
             text.set_parse_math(False)

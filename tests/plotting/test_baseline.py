@@ -44,6 +44,9 @@ def bare(figure: Figure) -> np.ndarray:
         legend.remove()
     for text in figure.findobj(Text):
         text.set_visible(False)
+    # Ticks that another size needs are made while it is drawn.
+    for ax in panels:
+        ax.tick_params(which="both", labelleft=False, labelright=False, labelbottom=False, labeltop=False)
     stream = io.BytesIO()
     with paper_style():
         figure.savefig(stream, format="png", dpi=DPI)

@@ -69,7 +69,9 @@ class Analyze(Common, ModelsOptions, DataOptions):
         if self.add:
             return self._added(self.add)
         if not self.data:
-            raise UserError("the data are not given; give --data a name or a folder")
+            raise UserError(
+                "analyze needs --data: digits, shapes or photos, a published set such as imagenet-val, or a folder"
+            )
         fixed = protocol(self.protocol) if self.protocol else None
         if fixed:
             fixed.check(vars(self), {f.name: f.default for f in dataclasses.fields(self)})
