@@ -92,15 +92,17 @@ class Forward:
             return self.prediction
         # In training all labels are known, and may be soft. Asking waits for the device, and saves a forward pass
         # where nothing else needs one.
-        if self.mode != "value" or bool(self.known.all()):
+        if self.mode != "value" or label.ndim > 1 or bool(self.known.all()):
             return label
         return torch.where(self.known, label, self.prediction)
 
     @cached_property
     def known(self) -> Bool[Tensor, "b"]:
-        """Whether an image has a label: −1 is none."""
+        """Whether an image has a label: −1 is none, and a soft one ``(B, K)`` is one."""
         label = self.batch.target
-        return torch.zeros_like(self.predicted) if label is None else label >= 0
+        if label is None:
+            return torch.zeros_like(self.predicted)
+        return label >= 0 if label.ndim == 1 else label.new_ones(len(label), dtype=torch.bool)
 
     @cached_property
     def correct(self) -> Bool[Tensor, "b"]:

@@ -100,7 +100,8 @@ def _classes(model: Classifier, sides: tuple[int, int]) -> int:
     except (RuntimeError, AssertionError, ValueError) as error:
         why = str(error).partition("\n")[0]
         raise UserError(
-            f"{model.card.name} cannot take images of {sides[0]} × {sides[1]} ({why}); give its --img-size"
+            f"{model.card.name} cannot take images of {sides[0]} × {sides[1]} ({why}); give an --img-size that it "
+            f"takes, or build it for this one, as with --arch-kwargs img_size={sides[0]}"
         ) from None
 
 

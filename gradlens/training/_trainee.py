@@ -140,11 +140,13 @@ def read_state(file: Path, config: TrainConfig) -> dict[str, Any]:
     except (OSError, RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
         raise UserError(f"{file} cannot be resumed ({type(error).__name__}); start again in another folder") from None
     before, now = training["config"], config.provenance()
-    for name in (f.name for f in dataclasses.fields(config) if f.name not in FREE):
-        if before.get(name) != now[name]:
+    for field in (f for f in dataclasses.fields(config) if f.name not in FREE):
+        # What a recipe of an older release could not say, it had as it is by default.
+        was, given = before.get(field.name, field.default), now[field.name]
+        if was != given:
             raise UserError(
-                f"{file} was trained with {name}={before.get(name)}, --resume was given {now[name]}; "
-                "give the same, or another folder with -o"
+                f"{file} was trained with {field.name}={was}, --resume was given {given}; give the same, or another "
+                "folder with -o"
             )
     if training["world"] != world():
         raise UserError(f"{file} was trained by {training['world']} processes, not {world()}; start as many")

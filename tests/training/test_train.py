@@ -178,7 +178,7 @@ def test_full_disk_is_one_line(tmp_path, monkeypatch):
         ({"arch": None}, "neither an architecture nor a checkpoint"),
         ({"arch_kwargs": "1 +"}, "arch_kwargs '1 +' is not understood"),
         ({"penalty": "gradnorm", "precision": "bfloat16"}, "bfloat16 is coarser than a finite difference"),
-        ({"arch": "vit_tiny_patch16_224", "img_size": 64, "arch_kwargs": "depth=1"}, "give --img-size"),
+        ({"arch": "vit_tiny_patch16_224", "img_size": 64, "arch_kwargs": "depth=1"}, "--arch-kwargs img_size=64"),
     ],
     ids=str,
 )
