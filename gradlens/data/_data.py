@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 from torch import Tensor
 
+from gradlens.core.files import readable
 from gradlens.core.types import Batch, Preprocess, UserError, check_images, digest
 from gradlens.data._given import absent_or_shifted
 from gradlens.data._pixels import UnreadableError, image_transform, in_channels, spread
@@ -158,11 +159,12 @@ class Data:
         classes' names, whatever number a model gives these.
         """
         whole, names = self._named
-        paths, labels = [self.path(i) for i in self.indices], whole[self.indices].tolist()
+        # As text, since a C locale hands over names as bytes.
+        paths, labels = [readable(self.path(i)) for i in self.indices], whole[self.indices].tolist()
         if not getattr(self.source, "anywhere", False):
             return digest([self.name, paths, labels])
         held = [self.source.content(int(i)) for i in self.indices[spread(len(self))]]  # type: ignore[attr-defined]
-        return digest([held, paths, [names[label] if label >= 0 else "" for label in labels]])
+        return digest([held, paths, [readable(names[label]) if label >= 0 else "" for label in labels]])
 
     def path(self, index: int) -> str:
         """An image's identity: its path below the data's root, with forward slashes."""
