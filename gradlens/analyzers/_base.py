@@ -113,9 +113,13 @@ def in_group(number: str, group: str) -> str:
 
 
 def explained(numbers: Mapping[str, float], reason: str) -> Summary:
-    """The numbers, and why those are missing that are not there; limits of a number that is there, for their own."""
-    missing = {name: reason for name, value in numbers.items() if not math.isfinite(value)}
-    return Summary(dict(numbers), missing=missing | without_limits(numbers))
+    """The numbers, and why those are missing that are not there."""
+    return Summary(dict(numbers), missing={k: reason for k, v in numbers.items() if not math.isfinite(v)})
+
+
+def explained_means(numbers: Mapping[str, float], reason: str) -> Summary:
+    """The same of means, whose limits may be missing for a reason of their own."""
+    return Summary(dict(numbers), missing=explained(numbers, reason).missing | without_limits(numbers))
 
 
 def without_limits(numbers: Mapping[str, Any]) -> dict[str, str]:

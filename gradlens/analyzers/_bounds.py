@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from gradlens.analyzers._base import Analyzer, Reading, Summary, explained
+from gradlens.analyzers._base import Analyzer, Reading, Summary, explained_means
 from gradlens.core.names import unknown, with_limits
 from gradlens.core.registry import analyzer
 from gradlens.core.types import UserError
@@ -103,5 +103,5 @@ class Bounds(Analyzer):
         numbers |= with_limits("fd_norm_mean", mean_interval(samples["fd_norm"])) | {"slope_max": self._slope}
         bent = with_limits("c_bound_mean", mean_interval(right["c_bound"])) | {"curvature_max": self._bend}
         why = NONE_RIGHT if not len(right) else LINEAR if self.norm == "l2" else "it is a distance in L2"
-        first, second = explained(numbers, NONE_RIGHT), explained(bent, why)
+        first, second = explained_means(numbers, NONE_RIGHT), explained_means(bent, why)
         return Summary({**first.scalars, **second.scalars}, missing={**first.missing, **second.missing})

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from gradlens.analyzers._base import Analyzer, Reading, Summary, explained
+from gradlens.analyzers._base import Analyzer, Reading, Summary, explained_means
 from gradlens.analyzers._size_numbers import UNLABELLED
 from gradlens.core.names import with_limits
 from gradlens.core.registry import analyzer
@@ -111,7 +111,7 @@ class CorruptionRobustness(Analyzer):
         numbers = with_limits(f"corruption_error{self._chosen}", mean_interval(error, cluster=cluster))
         numbers |= with_limits(f"corruption_error_less_clean{self._chosen}", mean_interval(added, cluster=cluster))
         arrays = {"accuracy": accuracy, "corruptions": np.array(self._names), "severities": np.array(self._levels)}
-        return Summary(numbers, arrays, explained(numbers, UNLABELLED).missing)
+        return Summary(numbers, arrays, explained_means(numbers, UNLABELLED).missing)
 
 
 def column(corruption: str, severity: int) -> str:

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from gradlens.analyzers._base import Analyzer, Reading, Summary, explained, merged
+from gradlens.analyzers._base import Analyzer, Reading, Summary, explained_means, merged
 from gradlens.core.names import unknown, with_limits
 from gradlens.core.registry import analyzer
 from gradlens.core.types import UserError
@@ -82,7 +82,7 @@ class Curvature(Analyzer):
             values = samples[name].to_numpy()
             numbers |= with_limits(f"{name}_mean", mean_interval(values))
             numbers |= with_limits(f"{name}_median", quantile_interval(values[np.isfinite(values)]))
-        return merged([explained(numbers, LINEAR)])
+        return merged([explained_means(numbers, LINEAR)])
 
 
 def slope(hessian: Hessian) -> Values:

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gradlens.analyzers._base import Analyzer, Reading, Summary, explained, merged
+from gradlens.analyzers._base import Analyzer, Reading, Summary, explained, explained_means, merged
 from gradlens.core.names import suffix, unknown, with_limits
 from gradlens.core.registry import analyzer
 from gradlens.core.seeds import image_uniform
@@ -172,8 +172,8 @@ class MinimalEps(Analyzer):
         mean = mean_interval(np.where(correct.any(), eps, np.nan), cluster=cluster)
         return merged(
             [
-                explained(with_limits("eps_min_mean", mean), NONE_CORRECT),
-                explained(with_limits("eps_min_mean_correct", of_correct), FEW_CORRECT),
+                explained_means(with_limits("eps_min_mean", mean), NONE_CORRECT),
+                explained_means(with_limits("eps_min_mean_correct", of_correct), FEW_CORRECT),
                 Summary(with_limits("eps_min_median", quantile_interval(eps, cluster=cluster))),
                 Summary(with_limits("accuracy_large", _percent(by == NOTHING, cluster)), self._curve(eps, by)),
                 self._grids_own(samples) if self.search == "grid" else Summary(),
