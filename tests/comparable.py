@@ -35,9 +35,7 @@ def fake(label="a", member=0, shift=0.0, n=40, summary=None, columns=None, **cha
             "gradient_flag": np.zeros(n),
         }
     ).assign(**(columns or {}))
-    # Other data are other images.
-    fingerprint = {"data_fingerprint": changed["data"]} if "data" in changed else {}
-    provenance = {**CONTRACT, "weights": f"{label}-{member}", **fingerprint, **changed}
+    provenance = {**CONTRACT, "weights": f"{label}-{member}", **changed}
     return Run(samples, {"model": label, "data": "digits/val", **(summary or {})}, provenance=provenance)
 
 

@@ -124,6 +124,8 @@ def _check_flags(command: Any, name: str, words: Sequence[str]) -> None:
 def _in_our_words(drawn: str, words: Sequence[str], kinds: Mapping[str, Any], name: str) -> str:
     """What tyro refuses, by the flag, what was given there and the kind of value that it wants."""
     said = _one_line(drawn)
+    if (behind := re.match(r"Unrecognized options: ([^-,][^,]*)", said)) and behind[1] in words:
+        return f"'{behind[1]}' stands behind a flag; give checkpoints, runs and pictures before the flags"
     if lacking := re.match(r"Missing from .*?: (?:-\w \S+, )?(--[\w-]+) \S+ (.*?)(?: \(required\)|$)", said):
         return f"{name} needs {lacking[1]}: {lacking[2]}"
     flag = re.match(r"(?:Error parsing|Missing value for argument) '?(?:-\w/)?(--[\w-]+)", said)

@@ -126,7 +126,7 @@ def _opener(name: str, root: Path | None) -> tuple[Callable[..., Source], Path |
         raise UserError(
             f"there is no {place}; give --data the path of a folder of images, or one of: {', '.join(known)}"
         )
-    raise UserError(unknown("data", name, known, "Or give the path of a folder of images"))
+    raise UserError(unknown("data", name, known, "or give the path of a folder of images"))
 
 
 def _open(opener: Callable[..., Source], name: str, options: Mapping[str, str], arguments: Mapping[str, Any]) -> Source:

@@ -62,6 +62,7 @@ MISTAKES = {
     "analyze good.pt --data digits --limit 20 -o run": ["run", "another"],
     "analyze good.pt --data digits --limit 20 -o good.pt": ["cannot write"],
     "analyze good.pt good.pt --data digits": ["two checkpoints"],
+    "analyze good.pt --data digits other.pt": ["'other.pt' stands behind a flag", "before the flags"],
     "figure edge_overlays run -o x.pdf": ["edge_overlay"],
     "figure edge_overlay run -o x.tex": [".pdf"],
     "figure edge_overlay no_images -o x.pdf": ["holds no run"],

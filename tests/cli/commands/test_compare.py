@@ -17,7 +17,7 @@ def place(tmp_path_factory):
     for name, count in (("natural", 3), ("edge", 10)):
         for k, run in enumerate(seeds(name, count)):
             run.save(folder / "runs" / f"{name}-s{k + 1}")
-    fake("odd", data="photos/val").save(folder / "runs" / "lr=0.1")
+    fake("odd", data="photos/val", data_fingerprint="g").save(folder / "runs" / "lr=0.1")
     return folder
 
 
