@@ -65,7 +65,10 @@ class GradientSpectrum(Analyzer):
         energy, centroid = self._spectrum(probe)
         low, high = (energy[:, rings].sum(1) for rings in OCTAVES)
         wide, wider = (_rings(*probe.batch.image.shape[2:]).coefficients[rings].sum() for rings in OCTAVES)
-        slope = (high / low * (wide / wider)).log() / math.log(4)
+        # An image of a few pixels has no such rings, and so no slope.
+        with np.errstate(divide="ignore", invalid="ignore"):
+            widening = wide / wider
+        slope = (high / low * widening).log() / math.log(4)
         return {
             "spectrum_centroid": centroid,
             "spectrum_high": energy[:, QUARTER:].sum(1) / energy.sum(1),
@@ -83,7 +86,7 @@ class GradientSpectrum(Analyzer):
         """Means with 95 % intervals; the mean spectrum by ring with its standard error, and the rings' edges."""
         scalars = means(samples, COLUMNS)
         coefficients = _rings(*self._size).coefficients
-        with np.errstate(divide="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore"):
             a_coefficient = np.where(coefficients > 0, coefficients.sum() / coefficients, np.nan)
         arrays = {"edges": EDGES}
         for name, tally in tallies.items():
