@@ -17,7 +17,7 @@ from gradlens.core.registry import objective as objectives_by_name
 from gradlens.core.types import UserError
 from gradlens.probes.probe import Probe
 from gradlens.stats.clusters import cluster_of
-from gradlens.stats.intervals import mean_interval
+from gradlens.stats.intervals import mean_interval, quantile_interval
 from gradlens.stats.tallies import Tally
 
 # So many images of every class a run shows its analyzers before the first batch.
@@ -135,6 +135,15 @@ def means(samples: pd.DataFrame, names: Iterable[str]) -> dict[str, float]:
     for name in filter(samples.__contains__, names):
         interval = mean_interval(samples[name], cluster=cluster_of(samples))
         found |= with_limits(str(Name.parse(name).ending("mean")), interval)
+    return found
+
+
+def medians(samples: pd.DataFrame, names: Iterable[str]) -> dict[str, float]:
+    """The median of each of these columns, with its 95 % interval over images or their clusters."""
+    found: dict[str, float] = {}
+    for name in names:
+        interval = quantile_interval(samples[name], cluster=cluster_of(samples))
+        found |= with_limits(str(Name.parse(name).ending("median")), interval)
     return found
 
 

@@ -9,8 +9,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from gradlens.analyzers._base import Analyzer, Reading, Summary, explained_means
-from gradlens.core.names import unknown, with_limits
+from gradlens.analyzers._base import Analyzer, Reading, Summary, explained_means, means
+from gradlens.core.names import unknown
 from gradlens.core.registry import analyzer
 from gradlens.core.types import UserError
 from gradlens.probes.exact import in_float64
@@ -18,7 +18,6 @@ from gradlens.probes.forward import Values
 from gradlens.probes.hessian import LINEAR, Hessian
 from gradlens.probes.objectives.logits import loss
 from gradlens.probes.probe import Probe
-from gradlens.stats.intervals import mean_interval
 
 GAP = "probability_gap"
 # The order of the gradient's norm that is dual to a distance.
@@ -99,9 +98,8 @@ class Bounds(Analyzer):
     def summarize(self, samples: pd.DataFrame, tallies: Mapping[str, Any]) -> Summary:
         """Means with 95 % intervals, of bounds over the images that are right; the pilot images' maxima."""
         right = samples[samples["correct"].astype(bool)] if "correct" in samples else samples
-        numbers = {**with_limits("l_bound_mean", mean_interval(right["l_bound"]))}
-        numbers |= with_limits("fd_norm_mean", mean_interval(samples["fd_norm"])) | {"slope_max": self._slope}
-        bent = with_limits("c_bound_mean", mean_interval(right["c_bound"])) | {"curvature_max": self._bend}
+        numbers = means(right, ["l_bound"]) | means(samples, ["fd_norm"]) | {"slope_max": self._slope}
+        bent = means(right, ["c_bound"]) | {"curvature_max": self._bend}
         why = NONE_RIGHT if not len(right) else LINEAR if self.norm == "l2" else "it is a distance in L2"
         first, second = explained_means(numbers, NONE_RIGHT), explained_means(bent, why)
         return Summary({**first.scalars, **second.scalars}, missing={**first.missing, **second.missing})

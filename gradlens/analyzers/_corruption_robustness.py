@@ -97,7 +97,7 @@ class CorruptionRobustness(Analyzer):
         look = probe.at(changed)
         # As a leaf that wants no gradient, so that the forward pass keeps nothing for one.
         look.image = changed
-        return torch.where(look.predicted & probe.predicted, look.correct.double(), torch.nan)
+        return torch.where(look.predicted & probe.predicted & probe.known, look.correct.double(), torch.nan)
 
     def summarize(self, samples: pd.DataFrame, tallies: Mapping[str, Any]) -> Summary:
         """The mean errors with 95 % intervals over images, and the accuracy of every cell."""

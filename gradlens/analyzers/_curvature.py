@@ -9,14 +9,13 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from gradlens.analyzers._base import Analyzer, Reading, Summary, explained_means, merged
-from gradlens.core.names import unknown, with_limits
+from gradlens.analyzers._base import Analyzer, Reading, Summary, explained_means, means, medians, merged
+from gradlens.core.names import unknown
 from gradlens.core.registry import analyzer
 from gradlens.core.types import UserError
 from gradlens.probes.forward import Images, Values
 from gradlens.probes.hessian import LINEAR, Hessian
 from gradlens.probes.probe import Probe
-from gradlens.stats.intervals import mean_interval, quantile_interval
 
 ESTIMATORS = ("converged", "paper")
 PAPER_STEPS = 20
@@ -78,10 +77,8 @@ class Curvature(Analyzer):
         known = np.isfinite(steps)
         unconverged = 100 * (steps[known] > self.steps).mean() if known.any() else np.nan
         numbers = {"hessian_unconverged": float(unconverged)}
-        for name in ("hessian_norm", "curvature"):
-            values = samples[name].to_numpy()
-            numbers |= with_limits(f"{name}_mean", mean_interval(values))
-            numbers |= with_limits(f"{name}_median", quantile_interval(values[np.isfinite(values)]))
+        names = ("hessian_norm", "curvature")
+        numbers |= means(samples, names) | medians(samples, names)
         return merged([explained_means(numbers, LINEAR)])
 
 

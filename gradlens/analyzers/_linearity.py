@@ -8,14 +8,13 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from gradlens.analyzers._base import Analyzer, Reading, Summary
-from gradlens.core.names import check_radius, with_limits
+from gradlens.analyzers._base import Analyzer, Reading, Summary, means, medians
+from gradlens.core.names import check_radius
 from gradlens.core.registry import analyzer
 from gradlens.probes.attacks import noise_of
 from gradlens.probes.exact import in_float64
 from gradlens.probes.objectives.logits import loss
 from gradlens.probes.probe import Probe
-from gradlens.stats.intervals import mean_interval, quantile_interval
 
 
 @analyzer
@@ -51,10 +50,4 @@ class Linearity(Analyzer):
 
     def summarize(self, samples: pd.DataFrame, tallies: Mapping[str, Any]) -> Summary:
         """Mean and median with 95 % intervals."""
-        values = samples["linearity_error"].dropna()
-        return Summary(
-            {
-                **with_limits("linearity_error_mean", mean_interval(values)),
-                **with_limits("linearity_error_median", quantile_interval(values)),
-            }
-        )
+        return Summary(means(samples, ["linearity_error"]) | medians(samples, ["linearity_error"]))

@@ -8,8 +8,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from gradlens.analyzers._base import Analyzer, Reading, Summary
-from gradlens.core.names import check_radius, unknown, with_limits
+from gradlens.analyzers._base import Analyzer, Reading, Summary, means, medians
+from gradlens.core.names import check_radius, unknown
 from gradlens.core.registry import analyzer
 from gradlens.core.seeds import image_normal
 from gradlens.core.types import UserError
@@ -17,7 +17,6 @@ from gradlens.probes.attacks import Ball, noise_of
 from gradlens.probes.exact import in_float64
 from gradlens.probes.forward import Images, Values
 from gradlens.probes.probe import Probe
-from gradlens.stats.intervals import mean_interval, quantile_interval
 
 ESTIMATORS = ("ascent", "yang2020")
 # Of eps; of the radii between two of them each is so much below the last.
@@ -89,12 +88,8 @@ class LocalLipschitz(Analyzer):
 
     def summarize(self, samples: pd.DataFrame, tallies: Mapping[str, Any]) -> Summary:
         """Means and medians with 95 % intervals."""
-        numbers: dict[str, float] = {}
-        for name in ("local_lipschitz", "local_lipschitz_scaled"):
-            values = samples[name].dropna()
-            numbers |= with_limits(f"{name}_mean", mean_interval(values))
-            numbers |= with_limits(f"{name}_median", quantile_interval(values))
-        return Summary(numbers)
+        names = ("local_lipschitz", "local_lipschitz_scaled")
+        return Summary(means(samples, names) | medians(samples, names))
 
 
 class Chord(NamedTuple):

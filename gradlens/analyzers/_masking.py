@@ -15,6 +15,7 @@ from gradlens.core.seeds import image_uniform
 from gradlens.core.types import UserError
 from gradlens.probes.attacks import attack
 from gradlens.probes.probe import Probe
+from gradlens.stats.clusters import cluster_of
 from gradlens.stats.intervals import mean_interval, quantile_interval, share_interval
 
 # A sign above its limit tells masked gradients: points of accuracy, percent of zeros, 1 − cosine. Scored on
@@ -105,7 +106,8 @@ class Masking(Analyzer):
 
     def summarize(self, samples: pd.DataFrame, tallies: Mapping[str, Any]) -> Summary:
         """Each sign with its 95 % interval, over the images that are correct unattacked, and the verdict."""
-        own = samples[samples["masking_clean"] == 1].filter(like="masking_")
+        own = samples[samples["masking_clean"] == 1]
+        cluster = cluster_of(own)
         white, count = own["masking_white_box"], len(own)
         broke = {
             "accuracy_large": own["masking_large"],
@@ -113,8 +115,8 @@ class Masking(Analyzer):
             "more_steps_gain": white - own["masking_more_steps"],
         }
         signs = {name: tuple(100 * v for v in share_interval(int(flags.sum()), count)) for name, flags in broke.items()}
-        signs["zero_gradients"] = tuple(100 * v for v in mean_interval(own["masking_zeros"].to_numpy()))
-        signs["finite_gap"] = quantile_interval(own["masking_gap"].to_numpy())
+        signs["zero_gradients"] = tuple(100 * v for v in mean_interval(own["masking_zeros"], cluster=cluster))
+        signs["finite_gap"] = quantile_interval(own["masking_gap"], cluster=cluster)
         found = merged(explained(with_limits(name, interval), NO_CORRECT) for name, interval in signs.items())
         verdict = float(any(signs[name][0] > limit for name, limit in LIMITS.items())) if count else torch.nan
         return merged([explained({"masked": verdict}, NO_CORRECT), found])

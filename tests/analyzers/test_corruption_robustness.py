@@ -75,3 +75,11 @@ def test_without_labels_it_is_missing_with_the_reason(cnn, batch):
 def test_what_is_no_corruption_or_severity_is_one_line(spec, said):
     with refused(said):
         analyzer.build(f"corruption_robustness:{spec}")
+
+
+def test_an_image_without_a_label_is_missing_and_no_other(cnn, digits):
+    target = digits.target.clone()
+    target[3] = -1
+    found = analyzer.build(FEW).measure(Probe(cnn, Batch(digits.image, target, digits.index)))
+    for values in found.values():
+        assert values.isnan().nonzero().ravel().tolist() == [3]

@@ -29,7 +29,8 @@ class Analyze(Common, ModelsOptions, DataOptions):
     """Measure the input gradients of checkpoints over a data set, into a run folder each."""
 
     data: str = ""
-    """digits, shapes, photos; imagenet-val, -a, -r, cifar10, cifar10-test; hfds/… torch/…; or a folder or tar."""
+    """digits, shapes, photos; imagenet-val, -a, -r, -v2, -sketch, -real, -c; objectnet, tiny-imagenet, cifar10, -test,
+    -c; hfds/… torch/…; or a folder or tar. imagenet-c:corruption=fog,severity=3, and so cifar10-c."""
     add: str | None = None
     """Analyzers to add to finished runs, whose folders take the checkpoints' place: gradient_spectrum,edge_blur"""
     analyzers: str = "standard"
